@@ -1,0 +1,248 @@
+"""What a day's frames depend on: the bytes of its files, and which of them count.
+
+Content digests, not file times, tell whether an input changed. Each entry
+falls in exactly one `Column` of the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprocess.archive.catalogue import ArchiveBytes, Entry
+from reprocess.archive.slots import SURPLUS, place
+from reprocess.campaign import Campaign
+from reprocess.errors import UnreadableFrame
+
+KEPT_BYTES_MAX = 512 * 1024**2
+"""Bytes of a day's files held in memory between hashing and decoding; the rest is read again."""
+
+DIGEST_CHARACTERS = 32
+UNREADABLE = "unreadable: "
+"""How the digest of a file begins whose bytes cannot be read."""
+
+
+class Column(StrEnum):
+    """Where a catalogued frame ends in the ledger: exactly one of these."""
+
+    OK = "ok"
+    UNREADABLE = "unreadable"
+    DUPLICATE = "duplicate"
+    SURPLUS = "surplus"
+    OUTSIDE = "outside"
+    FAILED = "failed"
+    NOT_YET_RUN = "not_yet_run"
+
+
+@dataclass
+class DayInputs:
+    """The files of one UTC day as they are now.
+
+    Attributes
+    ----------
+    entries : in order of (acquired, name)
+    digest : first 32 hexadecimal characters of the SHA-256 of each file's
+        bytes; empty outside the processed range (those are not read);
+        `unreadable: ` and the reason where the bytes cannot be read or are none
+    outside : (n,) bool array, True outside the processed range
+    data : bytes by name of those files that were kept
+    """
+
+    entries: list[Entry]
+    digest: list[str]
+    outside: NDArray[np.bool_]
+    data: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def acquired(self) -> NDArray[np.datetime64]:
+        """Times of the entries, (n,) datetime64[us], UTC."""
+        return acquired_times(self.entries)
+
+    def hash(self) -> str:
+        """Return the SHA-256 (hexadecimal) of every entry's name, time and digest.
+
+        Notes
+        -----
+        Independent of where the archive lies, of file times and of what is
+        kept in memory.
+        """
+        rows = [
+            [entry.name, entry.acquired_us, digest]
+            for entry, digest in zip(self.entries, self.digest, strict=True)
+        ]
+        return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+    def load(self, index: int, source: ArchiveBytes) -> bytes:
+        """Return an entry's bytes, those that were hashed.
+
+        Raises
+        ------
+        UnreadableFrame
+            If they could not be read when the day was hashed.
+        OSError
+            If the file is no longer the one that was hashed, or cannot be read for
+            another reason: the block fails and is done again.
+        """
+        name, digest = self.entries[index].name, self.digest[index]
+        if digest.startswith(UNREADABLE):
+            raise UnreadableFrame(digest.removeprefix(UNREADABLE))
+        data = self.data.get(name)
+        if data is not None:
+            return data
+        try:
+            data = source.read(name)
+        except UnreadableFrame as error:
+            raise OSError(f"{name}: changed while its day was processed ({error})") from error
+        if digest and content_digest(data) != digest:
+            raise OSError(f"{name}: changed while its day was processed")
+        return data
+
+
+def acquired_times(entries: Sequence[Entry]) -> NDArray[np.datetime64]:
+    """Return the entries' times, (n,) datetime64[us], UTC."""
+    return np.array([entry.acquired_us for entry in entries], np.int64).view("datetime64[us]")
+
+
+def content_digest(data: bytes) -> str:
+    """Return what identifies a file's content in fingerprints."""
+    return hashlib.sha256(data).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def outside_range(campaign: Campaign, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    """Tell which times are not processed at all.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        `process.sun_elevation_max_deg`; None processes all. Before the first
+        camera epoch there is no calibration, so nothing is processed.
+    times : (n,) datetime64 array, UTC
+
+    Returns
+    -------
+    (n,) bool array
+        True where the Sun's unrefracted centre is above the limit.
+    """
+    outside: NDArray[np.bool_] = campaign.epoch_index(times) < 0
+    limit = campaign.process.sun_elevation_max_deg
+    if limit is None or len(times) == 0:
+        return outside
+    from reprocess.geometry.ephemeris import sun_elevation_deg
+
+    return np.asarray(outside | (sun_elevation_deg(campaign.site, times) > limit), np.bool_)
+
+
+def read_day(
+    campaign: Campaign, entries: Sequence[Entry], threads: int, keep_bytes: bool
+) -> DayInputs:
+    """Read and hash a day's files.
+
+    Parameters
+    ----------
+    campaign : Campaign
+    entries : of one UTC day, in any order
+    threads : int
+        Files read at once; the result does not depend on it.
+    keep_bytes : bool
+        Hold the bytes, up to `KEPT_BYTES_MAX`, for the decoding that follows.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read for a reason that is not the file's own.
+    """
+    ordered = sorted(entries, key=lambda entry: (entry.acquired_us, entry.name))
+    outside = outside_range(campaign, acquired_times(ordered))
+    wanted = [entry.name for entry, out in zip(ordered, outside, strict=True) if not out]
+    digests: dict[str, str] = {}
+    kept: dict[str, bytes] = {}
+    if wanted:
+        source = ArchiveBytes(campaign.archive)
+        budget = _Budget(KEPT_BYTES_MAX if keep_bytes else 0)
+
+        def read(name: str) -> tuple[str, bytes | None]:
+            try:
+                data = source.read(name)
+            except UnreadableFrame as error:
+                return f"{UNREADABLE}{error}", None
+            if not data:
+                return f"{UNREADABLE}empty file (0 bytes)", None
+            return content_digest(data), data if budget.take(len(data)) else None
+
+        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+            for name, (digest, data) in zip(wanted, pool.map(read, wanted), strict=True):
+                digests[name] = digest
+                if data is not None:
+                    kept[name] = data
+    return DayInputs(ordered, [digests.get(e.name, "") for e in ordered], outside, kept)
+
+
+class _Budget:
+    """A number of bytes that threads share."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        with self._lock:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+
+def assign(
+    campaign: Campaign, day: date, inputs: DayInputs
+) -> tuple[NDArray[np.int64], list[Column | None]]:
+    """Decide for each entry of a day its slot, or why it has none.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        Cadence and phase.
+    day : date, UTC
+    inputs : DayInputs
+
+    Returns
+    -------
+    slot : (n,) int64 array
+        Slot in the day; -1 for duplicates, frames outside the range and surplus.
+    column : list of Column or None
+        None for a frame that has a slot and is yet to be decoded.
+
+    Notes
+    -----
+    Same time or same content as an earlier entry is a duplicate, wherever it
+    would have been placed; then what lies outside the processed range; then
+    `place` over the rest. Files whose bytes cannot be read have no content in
+    common with any other.
+    """
+    slot = np.full(len(inputs.entries), SURPLUS, np.int64)
+    column: list[Column | None] = [None] * len(inputs.entries)
+    times: set[int] = set()
+    contents: set[str] = set()
+    for index, (entry, digest) in enumerate(zip(inputs.entries, inputs.digest, strict=True)):
+        content = "" if digest.startswith(UNREADABLE) else digest
+        if entry.acquired_us in times or content in contents:
+            column[index] = Column.DUPLICATE
+        elif inputs.outside[index]:
+            column[index] = Column.OUTSIDE
+        times.add(entry.acquired_us)
+        if content:
+            contents.add(content)
+    rest = np.array([i for i, found in enumerate(column) if found is None], np.int64)
+    slot[rest] = place(inputs.acquired[rest], day, campaign.cadence_s, campaign.phase_s)
+    for index in rest.tolist():
+        if slot[index] == SURPLUS:
+            column[index] = Column.SURPLUS
+    return slot, column

@@ -1,0 +1,143 @@
+"""Open the occurrence cube: counts read once, and the rates that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from reprocess.errors import ConfigurationError, StoreError
+
+CUBE_NAME = "occurrence.zarr"
+COUNT_DIMS = ("outcome", "detector", "mlt", "cell")
+
+
+def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """Open the occurrence cube of a store, with all counts in memory.
+
+    Parameters
+    ----------
+    url : directory or fsspec URL of the store, or of the `occurrence.zarr` in it
+    storage_options : passed to fsspec; only for URLs
+
+    Returns
+    -------
+    Dataset
+        `counts` and `n_days` (outcome, time, detector, mlt, cell) as stored, and what
+        `with_rates` adds.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no cube at the URL.
+    StoreError
+        If what is there is not a cube.
+
+    Notes
+    -----
+    A month in which nothing was observed has count 0 and rate NaN. Counts
+    add up over months and MLT bins, rates do not: `rates` sums first.
+    """
+    place = str(url).rstrip("/")
+    if not place.endswith(f"/{CUBE_NAME}") and place != CUBE_NAME:
+        place = f"{place}/{CUBE_NAME}"
+    try:
+        # Metadata is read array by array: a consolidated copy could be older than the arrays.
+        dataset = xr.open_zarr(
+            place,
+            chunks=None,
+            consolidated=False,
+            storage_options=dict(storage_options) if storage_options else None,
+        )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigurationError(
+            f"{place}: found no cube, expected the {CUBE_NAME} that a finished run leaves in its "
+            f"store; check the URL, or run the campaign first"
+        ) from error
+    with dataset:
+        counts = dataset.get("counts")
+        found = () if counts is None else counts.dims
+        if counts is None or not {*COUNT_DIMS, "time"} <= set(found) or "outcome" not in dataset:
+            raise StoreError(
+                f"{place}: found variables {sorted(map(str, dataset.variables))} with counts over "
+                f"{found}, expected counts(outcome, time, detector, mlt, cell); this is not an "
+                f"occurrence cube: check the URL, or publish the cube again"
+            )
+        loaded = dataset.load()
+    described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
+    described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]
+    return with_rates(loaded.set_coords(dict.fromkeys(described)))
+
+
+def with_rates(dataset: xr.Dataset) -> xr.Dataset:
+    """Add numerators, denominators and rates to a dataset of counts.
+
+    Parameters
+    ----------
+    dataset : with `counts` over `outcome` ("observed", "aurora", "observed_common",
+        "aurora_common") and any other dimensions. Not modified.
+
+    Returns
+    -------
+    Dataset
+        With `n_observed`, `n_aurora`, `occurrence`, and the same three ending in `_common`:
+        frames and cells that all compared detectors observed. `occurrence` is float32, 0-1,
+        and NaN where nothing was observed.
+    """
+    counts = dataset["counts"]
+    new: dict[Hashable, xr.DataArray] = {}
+    for suffix, text in (("", ""), ("_common", ", observed by all compared detectors")):
+        observed = counts.sel(outcome=f"observed{suffix}", drop=True)
+        aurora = counts.sel(outcome=f"aurora{suffix}", drop=True)
+        observed.attrs = {"long_name": f"frames observed{text}", "units": "1"}
+        aurora.attrs = {"long_name": f"frames with aurora{text}", "units": "1"}
+        new[f"n_observed{suffix}"] = observed
+        new[f"n_aurora{suffix}"] = aurora
+        new[f"occurrence{suffix}"] = _occurrence(aurora, observed, text)
+    return dataset.assign(new)
+
+
+def rates(dataset: xr.Dataset, dim: str | Iterable[Hashable] | None = None) -> xr.Dataset:
+    """Occurrence over several months, bins or cells: counts are summed, then divided.
+
+    Parameters
+    ----------
+    dataset : from `open_cube` or `count_occurrence`, or a selection of one
+    dim : dimensions to sum over; None sums over time or group
+
+    Returns
+    -------
+    Dataset
+        `n_observed`, `n_aurora` (int64), `occurrence` (float32, NaN where nothing was
+        observed) and the same three ending in `_common`, without the summed dimensions.
+
+    Notes
+    -----
+    Every frame weighs the same, so a month with more dark hours weighs more; a
+    sum over cells weighs equal-area cells the same. `n_days` is left out: a
+    day counts in several bins and cells, so only sums over months hold.
+    """
+    if dim is None:
+        dim = [name for name in ("time", "group") if name in dataset["counts"].dims]
+    dims = [dim] if isinstance(dim, str) else list(dim)
+    if "outcome" in dims:
+        raise ValueError("rates over 'outcome': outcomes are not parts of one whole")
+    kept = dataset.drop_vars([n for n in dataset.data_vars if n != "counts"])
+    attributes = dataset["counts"].attrs
+    counts = kept["counts"].sum(dims, dtype=np.int64).assign_attrs(attributes)
+    shared = [n for n, c in kept.coords.items() if not set(c.dims) & set(dims)]
+    summed = xr.Dataset({"counts": counts}, attrs=dataset.attrs)
+    summed = summed.assign_coords({name: kept.coords[name] for name in shared})
+    return with_rates(summed).drop_vars(["counts", "outcome"])
+
+
+def _occurrence(aurora: xr.DataArray, observed: xr.DataArray, text: str) -> xr.DataArray:
+    rate = np.full(observed.shape, np.nan, dtype=np.float32)
+    np.divide(
+        aurora.to_numpy(), observed.to_numpy(), out=rate, where=observed.to_numpy() > 0,
+        casting="same_kind",
+    )  # fmt: skip
+    attributes = {"long_name": f"share of frames with aurora{text}", "units": "1"}
+    return observed.copy(data=rate).assign_attrs(attributes)

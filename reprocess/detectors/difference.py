@@ -1,0 +1,362 @@
+"""Aurora as change: two frames `lag_s` apart, compared by sky cell in red and green.
+
+The statistic is this project's own definition, after the method of Jee et
+al. 2021 (J. Astron. Space Sci. 38(4) 203-215): by cell and channel, the mean
+of Δ = later - earlier and the mean of |Δ| over the cell's visible pixels. Sums
+are exact integers, divided once and rounded to float16 once, so the evidence
+is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from reprocess.campaign import CameraEpoch, Campaign, Difference
+from reprocess.detectors.detector import (
+    FRACTION_FULL,
+    FRACTION_UNOBSERVED,
+    Evidence,
+    EvidenceStatus,
+    EvidenceVariable,
+)
+from reprocess.errors import ConfigurationError
+from reprocess.geometry.calibration import epoch_geometry
+
+if TYPE_CHECKING:
+    from reprocess.archive.frames import FrameBlock
+
+STATISTICS = ("mean", "mean_absolute")
+CHANNELS = ("red", "green")
+DELTA = "delta"
+# Raised when the definition of the statistic changes: all evidence is then stale.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class DifferenceDetector:
+    """The difference method with one campaign section's settings."""
+
+    label: str
+    settings: Difference
+
+    @property
+    def kind(self) -> str:
+        return "difference"
+
+    @property
+    def context_s(self) -> float:
+        return self.settings.lag_s + self.settings.lag_tolerance_s
+
+    @property
+    def uses_geometry(self) -> bool:
+        return True
+
+    def variables(self, campaign: Campaign) -> tuple[EvidenceVariable, ...]:
+        n_cells = epoch_geometry(campaign, campaign.camera[0]).cells.n_cells
+        return (
+            EvidenceVariable(
+                name=DELTA,
+                dims=("statistic", "channel", "cell"),
+                shape=(len(STATISTICS), len(CHANNELS), n_cells),
+                dtype="float16",
+                fill=float("nan"),
+                attrs={
+                    "long_name": "mean of Δ and of |Δ| over the cell's visible pixels, "
+                    "Δ = this frame - the frame lag_s before it",
+                    "units": "count",
+                    "lag_s": self.settings.lag_s,
+                    "lag_tolerance_s": self.settings.lag_tolerance_s,
+                },
+            ),
+        )
+
+    def evidence_settings(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "version": VERSION,
+            "lag_s": self.settings.lag_s,
+            "lag_tolerance_s": self.settings.lag_tolerance_s,
+            "sky_shift_max_dn": self.settings.sky_shift_max_dn,
+        }
+
+    def detection_settings(self, epoch: CameraEpoch) -> dict[str, Any]:
+        settings = self.settings
+        rule = {"statistic": settings.statistic, "combine": settings.combine}
+        if settings.threshold_dn is not None:
+            return {**rule, "threshold_dn": settings.threshold_dn}
+        noise = epoch.noise
+        where = f"camera.N.noise, for the camera epoch N valid from {epoch.name}"
+        remedy = (
+            f"`reprocess noise` estimates it from aurora-free frames, "
+            f"or set detectors.{self.label}.threshold_dn"
+        )
+        if noise is None:
+            raise ConfigurationError(
+                f"{where}: missing; detectors.{self.label}.k_sigma is a multiple of it; {remedy}"
+            )
+        levels = {"red_dn": noise.red_dn, "green_dn": noise.green_dn}
+        for key, value in levels.items():
+            if np.min(value) <= 0:
+                raise ConfigurationError(
+                    f"{where}: {key}: found {float(np.min(value)):g}, expected > 0 in every cell; "
+                    f"{remedy}"
+                )
+        return {
+            **rule,
+            "k_sigma": settings.k_sigma,
+            "noise": {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in levels.items()
+            },
+        }
+
+    def profile(self) -> str:
+        return "exact integers"
+
+    def measure(
+        self,
+        block: FrameBlock,
+        context: FrameBlock | None,
+        campaign: Campaign,
+        threads: int | None = None,  # noqa: ARG002 - far faster than any reader already
+    ) -> Evidence:
+        settings = self.settings
+        n = len(block.acquired)
+        sources = [block] if context is None else [context, block]
+        partner = match_lag(
+            block.acquired,
+            np.concatenate([s.acquired for s in sources]),
+            settings.lag_s,
+            settings.lag_tolerance_s,
+        )
+        if context is not None and n and np.any(context.acquired > block.acquired[0]):
+            raise ValueError("context frames must not be later than the block's first frame")
+        images = [image for source in sources for image in source.image]
+        epochs = np.concatenate([s.epoch for s in sources])
+        (variable,) = self.variables(campaign)
+        delta = np.full((n, *variable.shape), np.nan, np.float16)
+        status = np.full(n, EvidenceStatus.NO_PARTNER, np.uint8)
+        spans: dict[int, _CellSpans] = {}
+        for i in range(n):
+            epoch = int(block.epoch[i])
+            if epoch < 0 or (partner[i] >= 0 and epochs[partner[i]] != epoch):
+                status[i] = EvidenceStatus.EPOCH_CHANGED
+            elif partner[i] >= 0:
+                if epoch not in spans:
+                    geometry = epoch_geometry(campaign, campaign.camera[epoch])
+                    spans[epoch] = _cell_spans(
+                        geometry.cellmap.cell, geometry.skymap.visible, variable.shape[-1]
+                    )
+                means = _compare(
+                    block.image[i], images[partner[i]], spans[epoch], settings.sky_shift_max_dn
+                )
+                if means is None:
+                    status[i] = EvidenceStatus.SKY_SHIFTED
+                else:
+                    status[i] = EvidenceStatus.OBSERVED
+                    delta[i] = means
+        return Evidence(block.acquired.copy(), block.slot.copy(), status, {DELTA: delta})
+
+    def fractions(
+        self, evidence: Evidence, epoch: NDArray[np.int64], campaign: Campaign
+    ) -> NDArray[np.uint8]:
+        delta = evidence.values[DELTA]
+        result = np.full((len(delta), delta.shape[-1]), FRACTION_UNOBSERVED, np.uint8)
+        for index in np.unique(epoch[epoch >= 0]):
+            camera = campaign.camera[index]
+            frames = (epoch == index) & (evidence.status == EvidenceStatus.OBSERVED)
+            limits = self._limits(camera, delta.shape[-1])
+            aurora = flag_cells(
+                delta[frames], limits, self.settings.statistic, self.settings.combine
+            )
+            visible = epoch_geometry(campaign, camera).cellmap.observed
+            measured = np.isfinite(delta[frames]).all(axis=(1, 2)) & visible
+            result[frames] = np.where(
+                measured, np.where(aurora, FRACTION_FULL, 0), FRACTION_UNOBSERVED
+            )
+        return result
+
+    def _limits(self, camera: CameraEpoch, n_cells: int) -> NDArray[np.float64]:
+        """(channel, cell) thresholds in counts."""
+        rule = self.detection_settings(camera)
+        limits = np.empty((len(CHANNELS), n_cells))
+        for i, channel in enumerate(CHANNELS):
+            if "threshold_dn" in rule:
+                limits[i] = rule["threshold_dn"]
+            else:
+                limits[i] = rule["k_sigma"] * np.asarray(rule["noise"][f"{channel}_dn"])
+        return limits
+
+
+def flag_cells(
+    delta: NDArray[np.floating[Any]],
+    limit_dn: NDArray[np.float64],
+    statistic: str,
+    combine: str,
+) -> NDArray[np.bool_]:
+    """Say which cells changed by more than a limit.
+
+    Parameters
+    ----------
+    delta : (..., statistic, channel, cell) float array, counts
+        Not modified. NaN never flags.
+    limit_dn : (channel, cell) float64 array, counts
+    statistic : "signed" tests |mean Δ|, "absolute" tests mean |Δ|
+    combine : "and" if red and green must both pass, "or" if one is enough
+
+    Returns
+    -------
+    (..., cell) bool array
+    """
+    which = {"signed": 0, "absolute": 1}[statistic]
+    beyond = np.abs(delta[..., which, :, :].astype(np.float64)) > limit_dn
+    joined = beyond.all(axis=-2) if combine == "and" else beyond.any(axis=-2)
+    return np.asarray(joined, dtype=np.bool_)
+
+
+def match_lag(
+    later: NDArray[np.datetime64],
+    frames: NDArray[np.datetime64],
+    lag_s: float,
+    tolerance_s: float,
+) -> NDArray[np.int64]:
+    """Find for each frame the one closest to `lag_s` before it.
+
+    Parameters
+    ----------
+    later : (n,) datetime64 array
+    frames : (m,) datetime64 array, sorted; the possible partners
+    lag_s, tolerance_s : float, seconds
+
+    Returns
+    -------
+    (n,) int64 array
+        Index into `frames`; -1 where none earlier than the frame itself lies
+        within the tolerance, limits included. Of two equally near, the earlier.
+    """
+    at = later.astype("datetime64[us]").astype(np.int64)
+    candidates = frames.astype("datetime64[us]").astype(np.int64)
+    result = np.full(len(at), -1, np.int64)
+    if len(candidates) == 0:
+        return result
+    wanted = at - round(lag_s * 1e6)
+    after = np.searchsorted(candidates, wanted)
+    best = np.full(len(at), np.iinfo(np.int64).max)
+    for index in (after - 1, after):
+        inside = (index >= 0) & (index < len(candidates))
+        safe = np.clip(index, 0, len(candidates) - 1)
+        distance = np.abs(candidates[safe] - wanted)
+        near = inside & (distance <= round(tolerance_s * 1e6)) & (candidates[safe] < at)
+        better = near & (distance < best)
+        result[better] = safe[better]
+        best[better] = distance[better]
+    return result
+
+
+@dataclass(frozen=True)
+class _CellSpans:
+    """Visible pixels as runs of one cell, in image order; cell n_cells is sky outside the cells."""
+
+    shape: tuple[int, int]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    n_pixels: NDArray[np.int64]
+
+
+def _cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int) -> _CellSpans:
+    key = np.where(visible, np.where(cell >= 0, cell, n_cells), -1).astype(np.int64).ravel()
+    start = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+    stop = np.append(start[1:], key.size)
+    keep = key[start] >= 0
+    n_pixels = np.bincount(key[key >= 0], minlength=n_cells + 1)[:n_cells]
+    height, width = cell.shape
+    return _CellSpans((height, width), start[keep], stop[keep], key[start][keep], n_pixels)
+
+
+def _compare(
+    later: NDArray[np.uint8],
+    earlier: NDArray[np.uint8],
+    spans: _CellSpans,
+    sky_shift_max_dn: float,
+) -> NDArray[np.float16] | None:
+    """(statistic, channel, cell) means of a pair, NaN without pixels; None if the sky shifted."""
+    for image in (later, earlier):
+        if image.shape != (*spans.shape, 3):
+            raise ValueError(f"a frame of {image.shape}, a sky map of {spans.shape}")
+    n_cells = len(spans.n_pixels)
+    sums = np.zeros((2, 2, n_cells + 1), np.int64)
+    beyond = np.zeros((2, 2), np.int64)
+    _accumulate(
+        np.ascontiguousarray(later).reshape(-1),
+        np.ascontiguousarray(earlier).reshape(-1),
+        spans.start,
+        spans.stop,
+        spans.cell,
+        math.floor(sky_shift_max_dn),
+        sums,
+        beyond,
+    )
+    # The median is beyond the limit if more than half of the pixels are, and is not if fewer
+    # are; only at exactly half does it depend on how far.
+    n_visible = int((spans.stop - spans.start).sum())
+    most = 2 * int(beyond.max())
+    if most > n_visible:
+        return None
+    if most == n_visible > 0 and _median_shift(later, earlier, spans) > sky_shift_max_dn:
+        return None
+    means = np.full((2, 2, n_cells), np.nan)
+    np.divide(sums[..., :n_cells], spans.n_pixels, out=means, where=spans.n_pixels > 0)
+    return means.astype(np.float16)
+
+
+def _median_shift(later: NDArray[np.uint8], earlier: NDArray[np.uint8], spans: _CellSpans) -> float:
+    """Largest magnitude over red and green of the median Δ of the visible pixels."""
+    visible = np.zeros(spans.shape, np.bool_)
+    for start, stop in zip(spans.start, spans.stop, strict=True):
+        visible.reshape(-1)[start:stop] = True
+    delta = later[visible][:, :2].astype(np.int64) - earlier[visible][:, :2]
+    return float(np.abs(np.median(delta, axis=0)).max())
+
+
+@numba.njit(nogil=True, cache=True)
+def _accumulate(
+    later: NDArray[np.uint8],
+    earlier: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    cell: NDArray[np.int64],
+    limit: int,
+    sums: NDArray[np.int64],
+    beyond: NDArray[np.int64],
+) -> None:
+    """Add ΣΔ and Σ|Δ| by channel and cell, and count pixels with Δ > limit and Δ < -limit.
+
+    Frames are flattened, red green blue in turn. A span is sliced first:
+    indices counted from a slice's start need no check for negative ones, and
+    the loop becomes vector instructions (2.6 times the speed).
+    """
+    for run in range(start.size):
+        a = later[3 * start[run] : 3 * stop[run]]
+        b = earlier[3 * start[run] : 3 * stop[run]]
+        for channel in range(2):
+            total = np.int64(0)
+            magnitude = np.int64(0)
+            above = np.int64(0)
+            below = np.int64(0)
+            for i in range(stop[run] - start[run]):
+                d = np.int64(a[3 * i + channel]) - np.int64(b[3 * i + channel])
+                total += d
+                magnitude += abs(d)
+                above += d > limit
+                below += d < -limit
+            sums[0, channel, cell[run]] += total
+            sums[1, channel, cell[run]] += magnitude
+            beyond[0, channel] += above
+            beyond[1, channel] += below

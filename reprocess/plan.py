@@ -1,0 +1,334 @@
+"""What a run has to do: every block whose wanted fingerprint is not committed.
+
+`build_plan` is pure: the catalogue, what its days hash to and the listing of
+records go in, a `Plan` comes out, and nothing is read or written. Printing
+the plan is `--dry-run`; executing it is `reprocess.execute`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from reprocess import stages
+from reprocess.archive.catalogue import Entry
+from reprocess.campaign import Campaign
+from reprocess.errors import ConfigurationError
+from reprocess.stores.records import HALF, Block, Listing, day_block
+
+
+class Reason(enum.StrEnum):
+    """Why a block is done."""
+
+    NEW = "new"
+    INPUTS = "inputs changed"
+    SETTINGS = "settings changed"
+    PARENT = "parent redone"
+    RECOMPUTE = "recompute asked"
+    INTERRUPTED = "interrupted"
+    REMOVED = "frames removed"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a day of the archive hashes to.
+
+    `inputs` is the hash of its names, times and contents, None where it was
+    not needed (no record to compare with). `tails` holds the same for its last frames, by the
+    length of the tail in seconds.
+    """
+
+    inputs: str | None = None
+    tails: Mapping[float, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One UTC day and its stale stages: the unit that a worker is given.
+
+    Attributes
+    ----------
+    entries : catalogued frames of the day; empty for a task that only derives or erases
+    context : catalogued frames before midnight that a detector may look back at
+    todo : stale blocks and why, in the order of the stages
+    committed : fingerprint of each block that is up to date and may be read
+    erase : the day's frames are gone from the archive: leave nothing of it
+    """
+
+    day: date
+    entries: tuple[Entry, ...]
+    context: tuple[Entry, ...]
+    todo: Mapping[Block, Reason]
+    committed: Mapping[Block, str]
+    erase: bool = False
+
+    @property
+    def reason(self) -> Reason:
+        """The first stale stage's reason, which is why the day runs at all."""
+        return next(iter(self.todo.values()))
+
+    def labels(self, stage: str) -> tuple[str, ...]:
+        """Labels whose block of a stage is stale."""
+        return tuple(block.label for block in self.todo if block.stage == stage)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tasks, and what is already committed.
+
+    Attributes
+    ----------
+    tasks : in order of day
+    skipped : days with nothing to do
+    committed : up-to-date frames and detections blocks, by block
+    years : years selected, then the others whose derived stages are redone
+    """
+
+    tasks: tuple[Task, ...]
+    skipped: tuple[date, ...]
+    committed: Mapping[Block, str]
+    years: tuple[int, ...]
+
+    def of_year(self, year: int) -> tuple[Task, ...]:
+        return tuple(task for task in self.tasks if task.day.year == year)
+
+    def by_reason(self, year: int) -> dict[str, int]:
+        """Number of tasks for each reason."""
+        return dict(sorted(Counter(str(t.reason) for t in self.of_year(year)).items()))
+
+
+def build_plan(
+    campaign: Campaign,
+    years: Sequence[int],
+    labels: Sequence[str],
+    catalogue: Mapping[date, Sequence[Entry]],
+    known: Mapping[date, Known],
+    listing: Listing,
+    recompute: Iterable[str] = (),
+) -> Plan:
+    """Find the stale blocks.
+
+    Parameters
+    ----------
+    years : selected years; other committed years only have derived stages redone
+    labels : detectors to run; the others keep what they have
+    catalogue : frames by UTC day, sorted, for the selected years and the day before each
+    known : what those days hash to, where a committed block depends on it
+    listing : committed records of all years
+    recompute : `frames`, `evidence`, `detections` or labels to do again in the selected years
+
+    Raises
+    ------
+    ConfigurationError
+        If a committed year that is not selected needs its archive: its cells or calibration
+        changed, and one cube must not mix two.
+    """
+    planner = _Planner(campaign, tuple(labels), catalogue, known, listing, frozenset(recompute))
+    selected = sorted(years)
+    for year in selected:
+        planner.plan_year(year)
+    others = sorted({block.year for block in listing if block.stage == "evidence"} - set(selected))
+    for year in others:
+        planner.derive_year(year)
+    if planner.need_archive:
+        needed = ", ".join(str(year) for year in sorted(planner.need_archive))
+        raise ConfigurationError(
+            f"cells or calibration changed, and {needed} are committed with the old ones: found "
+            f"--years {', '.join(map(str, selected))}, expected them among the selected years, "
+            f"because one cube must not mix two geometries"
+        )
+    derived = {task.day.year for task in planner.tasks} - set(selected)
+    return Plan(
+        tasks=tuple(sorted(planner.tasks, key=lambda task: task.day)),
+        skipped=tuple(sorted(planner.skipped)),
+        committed=planner.committed,
+        years=(*selected, *sorted(derived)),
+    )
+
+
+class _Planner:
+    def __init__(
+        self,
+        campaign: Campaign,
+        labels: tuple[str, ...],
+        catalogue: Mapping[date, Sequence[Entry]],
+        known: Mapping[date, Known],
+        listing: Listing,
+        recompute: frozenset[str],
+    ) -> None:
+        self.campaign = campaign
+        self.labels = labels
+        self.catalogue = catalogue
+        self.known = known
+        self.listing = listing
+        self.recompute = recompute
+        self.tasks: list[Task] = []
+        self.skipped: list[date] = []
+        self.committed: dict[Block, str] = {}
+        self.need_archive: set[int] = set()
+        self._days: dict[int, dict[date, None]] = {}
+        for day in sorted({date.fromisoformat(b.day) for b in listing if b.stage != "cube"}):
+            self._days.setdefault(day.year, {})[day] = None
+
+    def plan_year(self, year: int) -> None:
+        days = {day for day, entries in self.catalogue.items() if day.year == year and entries}
+        for day in sorted(days | set(self._days.get(year, ()))):
+            task = self._task(day) if day in days else self._erasure(day)
+            if task is None:
+                self.skipped.append(day)
+            else:
+                self.tasks.append(task)
+
+    def derive_year(self, year: int) -> None:
+        """Plan only what follows from committed evidence; the archive is not looked at."""
+        for day in self._days.get(year, ()):
+            todo: dict[Block, Reason] = {}
+            committed: dict[Block, str] = {}
+            frames = self._single(day_block("frames", "", day))
+            if frames is not None:
+                self.committed[day_block("frames", "", day)] = frames
+            for label in self.campaign.detectors:
+                block = day_block("evidence", label, day)
+                evidence = self._single(block)
+                if evidence is None:
+                    continue
+                wanted = stages.evidence_settings_half(self.campaign, label, day)
+                if evidence[HALF:] != wanted:
+                    self.need_archive.add(year)
+                    continue
+                committed[block] = evidence
+                self._judge_detections(label, day, evidence, todo, committed)
+            if todo:
+                self.tasks.append(Task(day, (), (), todo, committed))
+
+    def _erasure(self, day: date) -> Task:
+        blocks = [
+            day_block("frames", "", day),
+            *(
+                day_block(stage, label, day)
+                for stage in ("evidence", "detections")
+                for label in sorted({b.label for b in self.listing if b.stage == stage})
+            ),
+        ]
+        todo = {block: Reason.REMOVED for block in blocks if block in self.listing}
+        return Task(day, (), (), todo, {}, erase=True)
+
+    def _task(self, day: date) -> Task | None:
+        todo: dict[Block, Reason] = {}
+        committed: dict[Block, str] = {}
+        frames = self._judge_frames(day, todo, committed)
+        for label in self.campaign.detectors:
+            if label in self.labels or frames is not None:
+                self._judge_label(label, day, frames, todo, committed)
+        if not todo:
+            return None
+        window_s = max(
+            (stages.context_s(self.campaign, block.label)
+             for block in todo if block.stage == "evidence"),
+            default=0.0,
+        )  # fmt: skip
+        context = tail(self.catalogue.get(day - timedelta(days=1), ()), day, window_s)
+        ordered = dict(sorted(todo.items(), key=lambda item: stages.STAGES.index(item[0].stage)))
+        return Task(day, tuple(self.catalogue[day]), context, ordered, committed)
+
+    def _judge_frames(
+        self, day: date, todo: dict[Block, Reason], committed: dict[Block, str]
+    ) -> str | None:
+        block = day_block("frames", "", day)
+        inputs = self.known.get(day, Known()).inputs
+        wanted = (
+            None if inputs is None else stages.frames_fingerprint(self.campaign, day, inputs)
+        )
+        return self._judge(block, wanted, todo, committed, again=self.recompute >= {"frames"})
+
+    def _judge_label(
+        self,
+        label: str,
+        day: date,
+        frames: str | None,
+        todo: dict[Block, Reason],
+        committed: dict[Block, str],
+    ) -> None:
+        block = day_block("evidence", label, day)
+        if frames is None:
+            for stage in ("evidence", "detections"):
+                stale = day_block(stage, label, day)
+                todo[stale] = Reason.PARENT if stale in self.listing else Reason.NEW
+            return
+        window_s = stages.context_s(self.campaign, label)
+        context: str | None = ""
+        if window_s:
+            before = self.known.get(day - timedelta(days=1), Known())
+            context = before.tails.get(window_s)
+        wanted = (
+            None
+            if context is None
+            else stages.evidence_fingerprint(self.campaign, label, day, frames, context)
+        )
+        mine = label in self.labels
+        again = mine and not self.recompute.isdisjoint({"evidence", label})
+        # A label that is not run now keeps what it has, if that is still right.
+        collected = todo if mine else {}
+        evidence = self._judge(block, wanted, collected, committed, again=again)
+        if evidence is not None:
+            self._judge_detections(label, day, evidence, collected, committed)
+        elif mine:
+            stale = day_block("detections", label, day)
+            todo[stale] = Reason.PARENT if stale in self.listing else Reason.NEW
+
+    def _judge_detections(
+        self,
+        label: str,
+        day: date,
+        evidence: str,
+        todo: dict[Block, Reason],
+        committed: dict[Block, str],
+    ) -> None:
+        block = day_block("detections", label, day)
+        wanted = stages.detections_fingerprint(self.campaign, label, day, evidence)
+        again = "detections" in self.recompute and label in self.labels
+        self._judge(block, wanted, todo, committed, again=again)
+
+    def _judge(
+        self,
+        block: Block,
+        wanted: str | None,
+        todo: dict[Block, Reason],
+        committed: dict[Block, str],
+        *,
+        again: bool,
+    ) -> str | None:
+        """The block's fingerprint if it is up to date; else None, with the reason in `todo`."""
+        found = self.listing.get(block, [])
+        if not found:
+            todo[block] = Reason.NEW
+        elif len(found) > 1:
+            todo[block] = Reason.INTERRUPTED
+        elif again:
+            todo[block] = Reason.RECOMPUTE
+        elif wanted is None:
+            todo[block] = Reason.INPUTS
+        elif found[0] != wanted:
+            same_inputs = found[0][:HALF] == wanted[:HALF]
+            todo[block] = Reason.SETTINGS if same_inputs else Reason.INPUTS
+        else:
+            committed[block] = wanted
+            if block.stage in ("frames", "detections"):
+                self.committed[block] = wanted
+            return wanted
+        return None
+
+    def _single(self, block: Block) -> str | None:
+        found = self.listing.get(block, [])
+        return found[0] if len(found) == 1 else None
+
+
+def tail(entries: Sequence[Entry], midnight: date, window_s: float) -> tuple[Entry, ...]:
+    """The entries at most `window_s` seconds before the midnight that begins a day."""
+    if not window_s or not entries:
+        return ()
+    start_us = (midnight - date(1970, 1, 1)).days * 86_400_000_000 - round(window_s * 1e6)
+    return tuple(entry for entry in entries if entry.acquired_us >= start_us)

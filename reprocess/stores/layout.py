@@ -1,0 +1,316 @@
+"""How a year lies in Zarr: dimensions, chunks, encodings, CF attributes.
+
+A year store is laid out whole when the year is first touched: every array
+has its final size and the slot grid is written, so that workers only ever
+replace chunks of their own UTC day. Plain Zarr v3 that `xarray.open_zarr`
+reads without this package.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+import zarr
+import zarr.codecs
+from numpy.typing import NDArray
+
+from reprocess.campaign import SECONDS_PER_DAY
+from reprocess.errors import StoreError
+from reprocess.stores.objects import MemoryObjects, ObjectStore
+from reprocess.stores.zarrview import ZarrView
+
+CHUNK_SLOTS_MAX = 60
+NOT_ACQUIRED_US = np.iinfo(np.int64).min
+"""Fill value of `acquired`: no frame in the slot. Decodes to NaT."""
+
+ACQUIRED_ATTRIBUTES: dict[str, Any] = {
+    "long_name": "time of the frame in this slot, UTC, as its name tells it",
+    "units": "microseconds since 1970-01-01",
+    "calendar": "proleptic_gregorian",
+    "_FillValue": int(NOT_ACQUIRED_US),
+}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable along `time` of a year store.
+
+    Attributes
+    ----------
+    dims, shape : dimensions after `time`, and their sizes
+    fill : value of a slot never written
+    chunk_slots : slots a chunk; None = a whole UTC day
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    fill: Any
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    chunk_slots: int | None = None
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """One array of a store that does not run along `time`."""
+
+    name: str
+    dims: tuple[str, ...]
+    values: NDArray[Any]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+ACQUIRED = Variable("acquired", (), (), "int64", int(NOT_ACQUIRED_US), ACQUIRED_ATTRIBUTES)
+
+
+def status_variable(meanings: Mapping[str, int], long_name: str) -> Variable:
+    """A uint8 flag variable; 0 is the fill value and means that no frame is there."""
+    return Variable(
+        "status",
+        (),
+        (),
+        "uint8",
+        0,
+        {
+            "long_name": long_name,
+            "flag_values": list(meanings.values()),
+            "flag_meanings": " ".join(meanings),
+        },
+    )
+
+
+def chunk_slots(slots_per_day: int) -> int:
+    """The largest divisor of a day's slots that is at most 60: chunks never cross a day."""
+    return max(n for n in range(1, CHUNK_SLOTS_MAX + 1) if slots_per_day % n == 0)
+
+
+def days_in_year(year: int) -> int:
+    """365 or 366."""
+    return (date(year + 1, 1, 1) - date(year, 1, 1)).days
+
+
+def day_start(day: date, slots_per_day: int) -> int:
+    """Index along `time` of a UTC day's first slot."""
+    return (day - date(day.year, 1, 1)).days * slots_per_day
+
+
+@dataclass(frozen=True)
+class YearLayout:
+    """Everything a year store is, before any block is written.
+
+    `path` is relative to the store's URL, such as `frames/2021.zarr`.
+    """
+
+    path: str
+    year: int
+    slots_per_day: int
+    phase_s: float
+    variables: tuple[Variable, ...]
+    coordinates: tuple[Coordinate, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def objects(self) -> dict[str, bytes]:
+        """The metadata and coordinate objects of the year, by key."""
+        memory = MemoryObjects()
+        n_slots = days_in_year(self.year) * self.slots_per_day
+        with warnings.catch_warnings():
+            # Consolidated metadata is not yet in the v3 specification; xarray and zarr read it.
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            store = ZarrView(memory, self.path)
+            group = zarr.create_group(
+                store,
+                zarr_format=3,
+                attributes={"Conventions": "CF-1.11", "format_version": 1, **self.attributes},
+            )
+            cadence_s = SECONDS_PER_DAY // self.slots_per_day
+            seconds = np.arange(n_slots, dtype=np.int64) * cadence_s + round(self.phase_s)
+            write_coordinate(
+                group,
+                Coordinate(
+                    "time",
+                    ("time",),
+                    seconds.astype("int32"),
+                    {
+                        "standard_name": "time",
+                        "long_name": "start of the slot, UTC",
+                        "units": f"seconds since {self.year:04d}-01-01",
+                        "calendar": "proleptic_gregorian",
+                    },
+                ),
+            )
+            for coordinate in self.coordinates:
+                write_coordinate(group, coordinate)
+            for variable in self.variables:
+                group.create_array(
+                    variable.name,
+                    shape=(n_slots, *variable.shape),
+                    chunks=(variable.chunk_slots or self.slots_per_day, *variable.shape),
+                    dtype=variable.dtype,
+                    fill_value=variable.fill,
+                    compressors=[zarr.codecs.ZstdCodec(level=1)],
+                    filters=None,
+                    dimension_names=("time", *variable.dims),
+                    attributes=dict(variable.attributes),
+                )
+            zarr.consolidate_metadata(store)
+        return memory.data
+
+
+def write_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
+    """Write one small array in one chunk."""
+    values = np.asarray(coordinate.values)
+    array = group.create_array(
+        coordinate.name,
+        shape=values.shape,
+        chunks=tuple(max(1, n) for n in values.shape),
+        dtype=values.dtype,
+        fill_value=None,
+        compressors=[zarr.codecs.ZstdCodec(level=1)],
+        filters=None,
+        dimension_names=coordinate.dims,
+        attributes=dict(coordinate.attributes),
+        config={"write_empty_chunks": True},
+    )
+    array[...] = values
+
+
+def lay_out(objects: ObjectStore, layout: YearLayout) -> None:
+    """Write what a year store lacks or has otherwise; chunks of committed days are not touched.
+
+    Raises
+    ------
+    StoreError
+        If the store holds arrays of another shape or type under this path.
+    """
+    for key, data in layout.objects().items():
+        try:
+            present = objects.read(key)
+        except FileNotFoundError:
+            objects.write(key, data)
+            continue
+        if present == data:
+            continue
+        _refuse_another_shape(objects.url, key, present, data)
+        objects.write(key, data)
+
+
+def _refuse_another_shape(url: str, key: str, present: bytes, wanted: bytes) -> None:
+    if not key.endswith("/zarr.json"):
+        return
+    try:
+        old = zarr.core.metadata.ArrayV3Metadata.from_dict(_json(present))
+        new = zarr.core.metadata.ArrayV3Metadata.from_dict(_json(wanted))
+    except (ValueError, KeyError, TypeError):
+        return  # a group's metadata: attributes and the consolidated copy may change
+    if (old.shape, old.dtype, old.chunk_grid) != (new.shape, new.dtype, new.chunk_grid):
+        raise StoreError(
+            f"{url}/{key}: found an array of shape {old.shape}, expected {new.shape}; the image "
+            f"size, cadence or cells changed under this store: run with --recompute frames, or "
+            f"give the campaign a new store"
+        )
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    document = json.loads(data)
+    if not isinstance(document, dict) or document.get("node_type") != "array":
+        raise ValueError("not an array")
+    return document
+
+
+class DayWriter:
+    """Writes one UTC day of one year store, and remembers the digest of every object.
+
+    Every variable of the day must be written whole: `finish` fails otherwise,
+    so no chunk of an earlier attempt can stay behind.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        path: str,
+        day: date,
+        slots_per_day: int,
+        guard: Callable[[], None],
+    ) -> None:
+        self._view = ZarrView(objects, path)
+        self._group = zarr.open_group(self._view, mode="r+", zarr_format=3)
+        self._start = day_start(day, slots_per_day)
+        self._slots = slots_per_day
+        self._guard = guard
+        self._written: dict[str, int] = {}
+
+    def write(self, name: str, slot: int, values: NDArray[Any]) -> None:
+        """Replace the chunks from a slot of the day on.
+
+        Parameters
+        ----------
+        name : variable
+        slot : first slot of the day; a multiple of the variable's chunk
+        values : (slots, …) array; a multiple of the variable's chunk long
+
+        Raises
+        ------
+        ValueError
+            If the region does not cover whole chunks: Zarr would accept it and mix two writes.
+        LockLost
+            If another run has taken the year over.
+        """
+        array = self._group[name]
+        assert isinstance(array, zarr.Array)
+        chunk = array.chunks[0]
+        if slot % chunk or len(values) % chunk or slot + len(values) > self._slots:
+            raise ValueError(
+                f"{name}: slots {slot} to {slot + len(values)} do not cover whole chunks of {chunk}"
+            )
+        if values.dtype != array.dtype:
+            raise ValueError(f"{name}: values of {values.dtype} for an array of {array.dtype}")
+        for first in range(0, len(values), chunk):
+            self._guard()
+            start = self._start + slot + first
+            array[start : start + chunk] = values[first : first + chunk]
+        self._written[name] = self._written.get(name, 0) + len(values)
+
+    def finish(self, names: Sequence[str]) -> dict[str, str]:
+        """Digests by key of what the day left; all `names` must have been written whole."""
+        short = [name for name in names if self._written.get(name, 0) != self._slots]
+        if short:
+            raise ValueError(f"{self._view.path}: {', '.join(short)} not written for the whole day")
+        return dict(sorted(self._view.written.items()))
+
+
+class DayReader:
+    """Reads one UTC day of one year store, refusing bytes that its record does not name."""
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        path: str,
+        day: date,
+        slots_per_day: int,
+        expected: Mapping[str, str],
+    ) -> None:
+        view = ZarrView(objects, path, expected, read_only=True)
+        self._group = zarr.open_group(view, mode="r", zarr_format=3)
+        self._start = day_start(day, slots_per_day)
+        self._slots = slots_per_day
+
+    def read(self, name: str, slot: int = 0, n_slots: int | None = None) -> NDArray[Any]:
+        """The day's values of a variable from a slot on; fill values where nothing was written.
+
+        Raises
+        ------
+        StoreError
+            If a stored object is not the one that the record names.
+        """
+        array = self._group[name]
+        assert isinstance(array, zarr.Array)
+        start = self._start + slot
+        values = array[start : start + (self._slots if n_slots is None else n_slots)]
+        return np.asarray(values)

@@ -1,0 +1,190 @@
+"""Locks: one writer a year, and a way to take over from a dead one.
+
+The holder of a year is whoever created its highest `locks/<year>/<n>`.
+Numbers only grow: a release leaves `<n>.released` beside it, and a takeover
+creates n + 1, so that an orphaned worker which still holds n finds out
+before its next chunk. A lock is dead when its process is gone (same host) or
+when its heartbeat is older than `DEAD_AFTER_S` (any other host); a takeover
+is always reported, never silent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reprocess.errors import LockHeld, LockLost
+from reprocess.stores.objects import ObjectStore
+
+HEARTBEAT_S = 30.0
+DEAD_AFTER_S = 600.0
+
+
+@dataclass(frozen=True)
+class LockToken:
+    """What a worker needs to find out whether its run still holds a year."""
+
+    name: str
+    number: int
+
+    def check(self, objects: ObjectStore) -> None:
+        """Raise `LockLost` if another run has taken this lock over."""
+        highest = max(_numbers(objects, self.name), default=0)
+        if highest != self.number:
+            raise LockLost(
+                f"lock {self.name}: held as number {self.number}, but number {highest} exists: "
+                f"another run has taken over; nothing more is written by this one"
+            )
+
+
+class Lock:
+    """A lock that this process holds, kept alive by `beat` until `release`."""
+
+    def __init__(self, objects: ObjectStore, token: LockToken, holder: dict[str, Any]) -> None:
+        self._objects = objects
+        self._holder = holder
+        self.token = token
+
+    def beat(self) -> None:
+        """Say that the holder is alive."""
+        key = f"{_key(self.token.name, self.token.number)}.alive"
+        self._objects.write(key, _encode({**self._holder, "alive": time.time()}))
+
+    def release(self) -> None:
+        """Give the lock back; the number is never used again."""
+        key = f"{_key(self.token.name, self.token.number)}.released"
+        self._objects.write(key, _encode(self._holder))
+
+
+def acquire(objects: ObjectStore, name: str, run_id: str, report: Callable[[str], None]) -> Lock:
+    """Take a lock, or say who holds it.
+
+    Parameters
+    ----------
+    objects : the store
+    name : `2021`, or `cube`
+    run_id : of the run that wants it
+    report : told of a takeover from a dead run
+
+    Raises
+    ------
+    LockHeld
+        If a live run holds it; the message names it.
+    """
+    holder = {
+        "run": run_id, "host": socket.gethostname(), "pid": os.getpid(),
+        "process_started": _process_started(os.getpid()),
+    }  # fmt: skip
+    number = max(_numbers(objects, name), default=0)
+    if number and not objects.exists(f"{_key(name, number)}.released"):
+        who = _decode(objects, _key(name, number))
+        reason = _dead(objects, name, number, who)
+        if reason is None:
+            raise LockHeld(
+                f"{name} is being written by run {who.get('run')} on {who.get('host')} "
+                f"(process {who.get('pid')}); wait for it, or stop it and run again"
+            )
+        report(f"took over {name} from run {who.get('run')} on {who.get('host')}: {reason}")
+    token = LockToken(name, number + 1)
+    holder["taken"] = time.time()
+    if not objects.create(_key(name, token.number), _encode(holder)):
+        raise LockHeld(f"{name}: another run took the lock at this moment; wait for it")
+    lock = Lock(objects, token, holder)
+    lock.beat()
+    return lock
+
+
+class Heartbeat:
+    """Beats every lock it is given, from a thread, until stopped."""
+
+    def __init__(self, period_s: float = HEARTBEAT_S) -> None:
+        self._locks: list[Lock] = []
+        self._stop = threading.Event()
+        self._period_s = period_s
+        self._thread = threading.Thread(target=self._run, name="lock-heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def add(self, lock: Lock) -> None:
+        self._locks.append(lock)
+
+    def remove(self, lock: Lock) -> None:
+        self._locks.remove(lock)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._period_s):
+            for lock in list(self._locks):
+                try:
+                    lock.beat()
+                except OSError:
+                    continue  # a missed beat is made up for by the next; DEAD_AFTER_S is many
+
+
+def _dead(objects: ObjectStore, name: str, number: int, who: dict[str, Any]) -> str | None:
+    if who.get("host") == socket.gethostname():
+        pid = int(who.get("pid", 0))
+        started = _process_started(pid)
+        if started is None:
+            return f"its process {pid} is gone"
+        if who.get("process_started") not in (None, started):
+            return f"process {pid} is another program now"
+        return None
+    last = _decode(objects, f"{_key(name, number)}.alive").get("alive") or who.get("taken", 0)
+    silent_s = time.time() - float(last)
+    return f"silent for {silent_s:.0f} s" if silent_s > DEAD_AFTER_S else None
+
+
+def _process_started(pid: int) -> str | None:
+    """The start time of a process in clock ticks since boot; None when it is not running."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return None
+        return _process_exists(pid)  # no /proc: macOS
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _process_exists(pid: int) -> str | None:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return "unknown"
+    return "unknown"
+
+
+def _numbers(objects: ObjectStore, name: str) -> list[int]:
+    tails = (key.rpartition("/")[2] for key in objects.keys(f"locks/{name}"))
+    return [int(tail) for tail in tails if tail.isdigit()]
+
+
+def _key(name: str, number: int) -> str:
+    return f"locks/{name}/{number}"
+
+
+def _encode(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True).encode()
+
+
+def _decode(objects: ObjectStore, key: str) -> dict[str, Any]:
+    try:
+        document = json.loads(objects.read(key))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

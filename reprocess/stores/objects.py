@@ -1,0 +1,296 @@
+"""Objects under one URL: the only door through which anything is stored.
+
+Records, locks and every Zarr chunk go through the seven methods of
+`ObjectStore`, so durability, exclusive creation and listing mean one thing
+on a disk and on S3, and a test that makes a write fail makes every write
+fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import fsspec
+
+from reprocess.errors import ConfigurationError
+
+SCRATCH = "runs/tmp"
+"""Where unfinished writes live: outside every key that two equal runs must agree on."""
+
+
+class ObjectStore(Protocol):
+    """Named byte strings; keys are relative, `/`-separated."""
+
+    url: str
+
+    def read(self, key: str) -> bytes:
+        """Return the object; raises `FileNotFoundError` where there is none."""
+        ...
+
+    def write(self, key: str, data: bytes) -> None:
+        """Replace the object whole; on return it survives a power loss."""
+        ...
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create the object; False, and nothing written, where it exists."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens where there is none."""
+        ...
+
+    def delete_tree(self, prefix: str) -> None:
+        """Remove every object below `prefix`."""
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Tell whether the object is there."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """List the keys below `prefix` (a directory), in no particular order."""
+        ...
+
+
+def open_objects(url: str) -> ObjectStore:
+    """Open the object store at a URL or a local path.
+
+    Raises
+    ------
+    ConfigurationError
+        If no file system serves the URL's protocol.
+    """
+    if "://" not in url or url.startswith("file://"):
+        return LocalObjects(url.removeprefix("file://"))
+    try:
+        return FsspecObjects(url)
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(
+            f"store {url}: {error}; expected a directory or a URL whose protocol fsspec knows"
+        ) from error
+
+
+def _checked(key: str) -> str:
+    path = PurePosixPath(key)
+    if not key or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"object key {key!r}: expected a relative path without '..'")
+    return key
+
+
+class LocalObjects:
+    """Objects as files below a directory, each write synced and renamed into place."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().resolve()
+        self.url = str(self.root)
+
+    def read(self, key: str) -> bytes:
+        return self._path(key).read_bytes()
+
+    def write(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        self._make_directory(path.parent)
+        scratch = self._scratch(data)
+        try:
+            scratch.replace(path)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        self._make_directory(path.parent)
+        scratch = self._scratch(data)
+        try:
+            os.link(scratch, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                raise
+            return self._create_without_links(path, data)
+        finally:
+            scratch.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+        return True
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        _sync_directory(path.parent)
+        self._prune(path.parent)
+
+    def delete_tree(self, prefix: str) -> None:
+        for key in list(self.keys(prefix)):
+            self.delete(key)
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        pending = [str(self._path(prefix)) if prefix else self.url]
+        cut = len(self.url) + 1
+        while pending:
+            with contextlib.suppress(FileNotFoundError), os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        yield entry.path[cut:].replace(os.sep, "/")
+
+    def _path(self, key: str) -> Path:
+        return self.root / _checked(key)
+
+    def _scratch(self, data: bytes) -> Path:
+        directory = self.root / SCRATCH
+        directory.mkdir(parents=True, exist_ok=True)
+        scratch = directory / uuid.uuid4().hex
+        try:
+            with scratch.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
+        return scratch
+
+    def _create_without_links(self, path: Path, data: bytes) -> bool:
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            return False
+        _sync_directory(path.parent)
+        return True
+
+    def _make_directory(self, directory: Path) -> None:
+        missing = []
+        while not directory.is_dir():
+            missing.append(directory)
+            directory = directory.parent
+        for new in reversed(missing):
+            new.mkdir(exist_ok=True)
+            _sync_directory(new.parent)
+
+    def _prune(self, directory: Path) -> None:
+        # An object store has no empty directories; neither has its copy on disk.
+        while directory != self.root:
+            try:
+                directory.rmdir()
+            except OSError:
+                return
+            directory = directory.parent
+
+
+def _sync_directory(directory: Path) -> None:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return  # pruned by a neighbour: nothing left to make durable
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise  # some network file systems cannot sync a directory; others failed to
+    finally:
+        os.close(descriptor)
+
+
+class MemoryObjects:
+    """Objects in this process: what a hierarchy is laid out in before it is stored."""
+
+    def __init__(self) -> None:
+        self.url = "memory"
+        self.data: dict[str, bytes] = {}
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self.data[_checked(key)]
+        except KeyError as error:
+            raise FileNotFoundError(key) from error
+
+    def write(self, key: str, data: bytes) -> None:
+        self.data[_checked(key)] = bytes(data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        return self.data.setdefault(_checked(key), data) is data
+
+    def delete(self, key: str) -> None:
+        self.data.pop(_checked(key), None)
+
+    def delete_tree(self, prefix: str) -> None:
+        for key in list(self.keys(prefix)):
+            self.delete(key)
+
+    def exists(self, key: str) -> bool:
+        return _checked(key) in self.data
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        start = f"{prefix.rstrip('/')}/" if prefix else ""
+        yield from [key for key in self.data if key.startswith(start)]
+
+
+class FsspecObjects:
+    """Objects of an fsspec file system whose writes replace whole objects (s3, memory …)."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        # Listings are never cached: another run may have written since.
+        self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False)
+
+    def read(self, key: str) -> bytes:
+        data: bytes = self._fs.cat_file(self._path(key))
+        return data
+
+    def write(self, key: str, data: bytes) -> None:
+        self._fs.pipe_file(self._path(key), data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        try:
+            self._fs.pipe_file(self._path(key), data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            # radosgw's 412 Precondition Failed reaches us as EINVAL.
+            if error.errno == errno.EINVAL and self.exists(key):
+                return False
+            raise
+        return True
+
+    def delete(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(key))
+
+    def delete_tree(self, prefix: str) -> None:
+        for key in list(self.keys(prefix)):
+            self.delete(key)
+
+    def exists(self, key: str) -> bool:
+        self._fs.invalidate_cache()
+        found: bool = self._fs.isfile(self._path(key))
+        return found
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        self._fs.invalidate_cache()
+        path = self._path(prefix) if prefix else self._root
+        found: list[str] | dict[str, Any] = self._fs.find(path)
+        cut = len(self._root.rstrip("/")) + 1
+        for name in found:
+            if name != path:
+                yield name[cut:]
+
+    def _path(self, key: str) -> str:
+        return f"{self._root.rstrip('/')}/{_checked(key)}"

@@ -1,0 +1,341 @@
+"""One block, start to end: the one place where input, output and science meet.
+
+`process_block` is what a Dask worker runs for a UTC day. It streams the day
+in chunks: the next chunk is read and decoded, and the last one is stored,
+while the detectors look at the present one. Records are taken back before
+their data is overwritten and written after it is durable, so a kill at any
+point leaves blocks that are whole or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprocess import stages
+from reprocess.archive.catalogue import ArchiveBytes, Entry
+from reprocess.archive.frames import FrameBlock, FrameStatus, prepare
+from reprocess.archive.inputs import Column, DayInputs, assign, read_day
+from reprocess.archive.readers.reader import load_reader
+from reprocess.campaign import Campaign
+from reprocess.detectors.detector import Evidence, EvidenceStatus
+from reprocess.errors import StoreError, UnreadableFrame
+from reprocess.geometry.calibration import station_mlon_deg
+from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
+from reprocess.geometry.magnetic import mlt_hours
+from reprocess.plan import Reason, Task, tail
+from reprocess.stores.layout import NOT_ACQUIRED_US, DayReader, DayWriter, YearLayout, chunk_slots
+from reprocess.stores.lock import LockToken
+from reprocess.stores.objects import ObjectStore, open_objects
+from reprocess.stores.records import Block, Record, Records, day_block
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What the driver learns from one finished day: a few hundred bytes.
+
+    Attributes
+    ----------
+    fingerprints : of every block of the day that is now committed
+    inputs, tails : what the day's frames hash to (`plan.Known`); None and empty if not read
+    ledger : frames by column; None if the frames stage did not run
+    seconds : wall time by stage
+    """
+
+    day: date
+    fingerprints: Mapping[Block, str]
+    inputs: str | None = None
+    tails: Mapping[float, str] = field(default_factory=dict)
+    ledger: Mapping[str, int] | None = None
+    n_frames: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def process_block(
+    task: Task, campaign: Campaign, store_url: str, lock: LockToken, threads: int | None = None
+) -> TaskResult:
+    """Do one task's stale stages and commit them.
+
+    Parameters
+    ----------
+    task : the day and what of it is stale
+    lock : checked before every chunk and every record
+    threads : frames read and decoded, or passed through a network, at one time;
+        default the cores this process may use, shared by the Dask worker's threads
+
+    Raises
+    ------
+    LockLost
+        If another run has taken the year over; nothing further was written.
+    StoreError, OSError
+        If the store or the archive fails; what was committed before stays.
+    """
+    objects = open_objects(store_url)
+    block = _DayBlock(task, campaign, objects, lock, threads or available_cores())
+    if task.erase:
+        return block.erase()
+    return block.run()
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _DayBlock:
+    def __init__(
+        self,
+        task: Task,
+        campaign: Campaign,
+        objects: ObjectStore,
+        lock: LockToken,
+        threads: int,
+    ) -> None:
+        self.task = task
+        self.day = task.day
+        self.campaign = campaign
+        self.objects = objects
+        self.records = Records(objects)
+        self.lock = lock
+        self.threads = threads
+        self.slots = campaign.slots_per_day
+        self.fingerprints: dict[Block, str] = dict(task.committed)
+        self.seconds: dict[str, float] = {}
+
+    # --- the whole day ---------------------------------------------------------
+
+    def run(self) -> TaskResult:
+        frames = day_block("frames", "", self.day)
+        source: _FrameSource | None = None
+        read: _ArchiveDay | None = None
+        context_blocks: dict[float, tuple[FrameBlock | None, str]] = {}
+        evidence_labels = self.task.labels("evidence")
+        self._take_back()
+        if frames in self.task.todo:
+            read = _ArchiveDay(self.campaign, self.day, self.task.entries, self.threads)
+            source = read
+        elif evidence_labels:
+            source = _StoredDay(
+                self.campaign, self.objects, self.records, self.day, self.fingerprints[frames]
+            )
+        for window_s in {stages.context_s(self.campaign, label) for label in evidence_labels}:
+            context_blocks[window_s] = self._context(window_s)
+        measured: dict[str, list[Evidence]] = {label: [] for label in evidence_labels}
+        if source is not None:
+            self._stream(source, read, measured, context_blocks)
+        if read is not None:
+            self._commit(frames, read.fingerprint(), read.digests, read.facts())
+        days: dict[str, _EvidenceDay] = {}
+        for label in evidence_labels:
+            window_s = stages.context_s(self.campaign, label)
+            context_hash = context_blocks[window_s][1] if window_s else ""
+            days[label] = self._write_evidence(label, measured.pop(label), context_hash)
+        for label in self.task.labels("detections"):
+            self._write_detections(label, days.pop(label, None) or self._stored_evidence(label))
+        return TaskResult(
+            day=self.day,
+            fingerprints=self.fingerprints,
+            inputs=None if read is None else read.inputs.hash(),
+            tails={} if read is None else read.tails(),
+            ledger=None if read is None else read.ledger(),
+            n_frames=sum(len(b) for b in (source.counts if source else [])),
+            seconds=self.seconds,
+        )
+
+    def erase(self) -> TaskResult:
+        """Leave nothing of the day: its records, then its chunks."""
+        self._take_back()
+        for block in self.task.todo:
+            layout = self._layout(block)
+            writer = self._writer(layout)
+            for variable in layout.variables:
+                shape = (self.slots, *variable.shape)
+                empty = np.broadcast_to(np.array(variable.fill, variable.dtype), shape)
+                writer.write(variable.name, 0, empty)
+        return TaskResult(day=self.day, fingerprints={})
+
+    def _take_back(self) -> None:
+        """Delete the records of everything that is about to be overwritten, children first."""
+        for block in reversed(list(self.task.todo)):
+            self.lock.check(self.objects)
+            self.records.delete_all(block)
+
+    def _commit(
+        self, block: Block, fingerprint: str, digests: dict[str, str], facts: dict[str, Any]
+    ) -> None:
+        self.lock.check(self.objects)
+        self.records.write(Record(block, fingerprint, digests, facts))
+        self.fingerprints[block] = fingerprint
+
+    # --- frames and evidence, streamed ------------------------------------------
+
+    def _stream(
+        self,
+        source: _FrameSource,
+        read: _ArchiveDay | None,
+        measured: dict[str, list[Evidence]],
+        contexts: Mapping[float, tuple[FrameBlock | None, str]],
+    ) -> None:
+        writer = self._writer(stages.frames_layout(self.campaign, self.day.year)) if read else None
+        previous = {
+            label: contexts[window][0]
+            for label in measured
+            if (window := stages.context_s(self.campaign, label))
+        }
+        detectors = {label: stages.detector_of(self.campaign, label) for label in measured}
+        with ThreadPoolExecutor(2, thread_name_prefix="stream") as pool:
+            stored: Future[None] | None = None
+            for slot, block in _one_ahead(source.blocks(), pool):
+                if writer is not None and read is not None:
+                    if stored is not None:
+                        stored.result()
+                    stored = pool.submit(read.store_images, writer, slot, block)
+                if len(block.slot) == 0:
+                    continue
+                for label, detector in detectors.items():
+                    started = time.perf_counter()
+                    context = previous.get(label)
+                    measured[label].append(detector.measure(block, context, self.campaign))
+                    self._spent(label, started)
+                    if detector.context_s:
+                        previous[label] = _latest(context, block, detector.context_s)
+            if stored is not None:
+                stored.result()
+        if writer is not None and read is not None:
+            read.store_times(writer)
+            read.digests = writer.finish(stages.FRAMES_VARIABLES)
+
+    def _context(self, window_s: float) -> tuple[FrameBlock | None, str]:
+        """The frames before midnight, decoded from the archive, and what they hash to."""
+        if not window_s:
+            return None, ""
+        before = self.day - timedelta(days=1)
+        entries = tail(self.task.context, self.day, window_s)
+        day = _ArchiveDay(self.campaign, before, entries, self.threads)
+        blocks = [block for _, block in day.blocks() if len(block.slot)]
+        return (_join(blocks) if blocks else None), day.inputs.hash()
+
+    def _write_evidence(
+        self, label: str, parts: list[Evidence], context_hash: str
+    ) -> _EvidenceDay:
+        layout = stages.evidence_layout(self.campaign, label, self.day.year)
+        detector = stages.detector_of(self.campaign, label)
+        day = _EvidenceDay.empty(layout, self.slots)
+        for part in parts:
+            day.acquired[part.slot] = part.acquired.astype("datetime64[us]").astype(np.int64)
+            day.status[part.slot] = part.status
+            for name, values in part.values.items():
+                day.values[name][part.slot] = values
+        started = time.perf_counter()
+        writer = self._writer(layout)
+        for name, values in day.values.items():
+            writer.write(name, 0, values)
+        writer.write("acquired", 0, day.acquired)
+        writer.write("status", 0, day.status)
+        digests = writer.finish([v.name for v in layout.variables])
+        self._spent("write", started)
+        block = day_block("evidence", label, self.day)
+        frames = self.fingerprints[day_block("frames", "", self.day)]
+        self._commit(
+            block,
+            stages.evidence_fingerprint(self.campaign, label, self.day, frames, context_hash),
+            digests,
+            {
+                "frames": frames,
+                "context": context_hash,
+                "settings": stages.evidence_settings(self.campaign, label),
+                "profile": detector.profile(),
+                "frames_by_status": _by_status(day.status),
+            },
+        )
+        return day
+
+    def _stored_evidence(self, label: str) -> _EvidenceDay:
+        block = day_block("evidence", label, self.day)
+        record = self.records.read(block, self.fingerprints[block])
+        layout = stages.evidence_layout(self.campaign, label, self.day.year)
+        reader = DayReader(self.objects, layout.path, self.day, self.slots, record.objects)
+        names = [v.name for v in layout.variables if v.name not in ("acquired", "status")]
+        return _EvidenceDay(
+            acquired=reader.read("acquired"),
+            status=reader.read("status"),
+            values={name: reader.read(name) for name in names},
+        )
+
+    # --- detections --------------------------------------------------------------
+
+    def _write_detections(self, label: str, day: _EvidenceDay) -> None:
+        started = time.perf_counter()
+        layout = stages.detections_layout(self.campaign, label, self.day.year)
+        present = np.flatnonzero(day.status != EvidenceStatus.NO_FRAME)
+        times = day.acquired[present].astype("datetime64[us]")
+        evidence = Evidence(
+            acquired=times,
+            slot=present,
+            status=day.status[present],
+            values={name: values[present] for name, values in day.values.items()},
+        )
+        detector = stages.detector_of(self.campaign, label)
+        fraction = _filled(layout, "fraction", self.slots)
+        mlt, sun, moon = (
+            _filled(layout, name, self.slots) for name in ("mlt", "sun_elevation", "moon_elevation")
+        )
+        if len(present):
+            epochs = self.campaign.epoch_index(times)
+            fraction[present] = detector.fractions(evidence, epochs, self.campaign)
+            mlt[present] = mlt_hours(station_mlon_deg(self.campaign), times)
+            sun[present] = sun_elevation_deg(self.campaign.site, times)
+            moon[present] = moon_elevation_deg(self.campaign.site, times)
+        writer = self._writer(layout)
+        writer.write("fraction", 0, fraction)
+        writer.write("acquired", 0, day.acquired)
+        writer.write("status", 0, day.status)
+        writer.write("mlt", 0, mlt)
+        writer.write("sun_elevation", 0, sun)
+        writer.write("moon_elevation", 0, moon)
+        digests = writer.finish(stages.DETECTIONS_VARIABLES)
+        evidence_fingerprint = self.fingerprints[day_block("evidence", label, self.day)]
+        self._commit(
+            day_block("detections", label, self.day),
+            stages.detections_fingerprint(self.campaign, label, self.day, evidence_fingerprint),
+            digests,
+            {
+                "evidence": evidence_fingerprint,
+                "thresholds": {
+                    self.campaign.camera[i].name: detector.detection_settings(
+                        self.campaign.camera[i]
+                    )
+                    for i in stages.epochs_on(self.campaign, self.day)
+                },
+                "frames_by_status": _by_status(day.status),
+            },
+        )
+        self._spent("detections", started)
+
+    # --- small things --------------------------------------------------------------
+
+    def _writer(self, layout: YearLayout) -> DayWriter:
+        return DayWriter(
+            self.objects, layout.path, self.day, self.slots, lambda: self.lock.check(self.objects)
+        )
+
+    def _layout(self, block: Block) -> YearLayout:
+        year = self.day.year
+        if block.stage == "frames":
+            return stages.frames_layout(self.campaign, year)
+        if block.stage == "evidence":
+            return stages.evidence_layout(self.campaign, block.label, year)
+        return stages.detections_layout(self.campaign, block.label, year)
+
+    def _spent(self, what: str, started: float) -> None:
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
