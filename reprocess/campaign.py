@@ -10,6 +10,7 @@ fingerprint.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,7 +146,8 @@ class Cells(Settings):
         default="rings-10", description="10 rings of 4(2k-1) cells or 20 rings of 2k-1; 400 both"
     )
     area: Literal["solid-angle", "image"] = Field(
-        default="solid-angle", description="equal in Lambert r = 2 sin(z/2), or in equidistant r = z"
+        default="solid-angle",
+        description="equal in r = 2 sin(z/2) (Lambert) or in r = z",
     )
     elevation_min_deg: float = Field(default=10.0, ge=0, lt=90, description="outer edge")
     azimuth: Literal["magnetic", "geographic"] = Field(
@@ -211,6 +213,7 @@ class Campaign(Settings):
     """All of a campaign's settings. Build it with `load_campaign`."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    simulated: bool = Field(default=False, description="the frames are drawn, not photographed")
     site: Site
     camera: tuple[CameraEpoch, ...] = Field(min_length=1)
     archive: Archive
@@ -274,6 +277,14 @@ class Campaign(Settings):
                 if isinstance(values, tuple) and len(values) != 400:
                     raise ValueError(f"noise.{key}: one number or one for each of 400 cells")
         return self
+
+    def __hash__(self) -> int:
+        # Campaigns key the caches of what is derived from them; a dict field has no hash.
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self.model_dump_json())
 
     @property
     def slots_per_day(self) -> int:
@@ -411,13 +422,20 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
         raise ConfigurationError(f"--set {override}: {'.'.join(parts[:-1])} is not a section")
     try:
         node[parts[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"--set {override}: the value is not valid YAML") from error
+    except yaml.YAMLError:
+        node[parts[-1]] = text  # such as %Y%m%d.jpg, which YAML wants quoted and a shell unquotes
 
 
 def _explain(error: ValidationError, source: str) -> str:
     lines = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems:
+        inside = len(problem["loc"])
+        if problem["type"] == "too_short" and any(
+            other["loc"][:inside] == problem["loc"] and len(other["loc"]) > inside
+            for other in problems
+        ):
+            continue  # a section that holds a wrong key is not short of sections
         location = [str(p) for p in problem["loc"] if str(p) not in ("difference", "fcn")]
         key = ".".join(location) or "campaign"
         if problem["type"] == "extra_forbidden":

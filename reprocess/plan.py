@@ -10,11 +10,12 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 from reprocess import stages
 from reprocess.archive.catalogue import Entry
+from reprocess.archive.seen import Known, tail
 from reprocess.campaign import Campaign
 from reprocess.errors import ConfigurationError
 from reprocess.stores.records import HALF, Block, Listing, day_block
@@ -30,19 +31,6 @@ class Reason(enum.StrEnum):
     RECOMPUTE = "recompute asked"
     INTERRUPTED = "interrupted"
     REMOVED = "frames removed"
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a day of the archive hashes to.
-
-    `inputs` is the hash of its names, times and contents, None where it was
-    not needed (no record to compare with). `tails` holds the same for its last frames, by the
-    length of the tail in seconds.
-    """
-
-    inputs: str | None = None
-    tails: Mapping[float, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,9 +124,9 @@ def build_plan(
     if planner.need_archive:
         needed = ", ".join(str(year) for year in sorted(planner.need_archive))
         raise ConfigurationError(
-            f"cells or calibration changed, and {needed} are committed with the old ones: found "
-            f"--years {', '.join(map(str, selected))}, expected them among the selected years, "
-            f"because one cube must not mix two geometries"
+            f"cells, calibration or a recomputed detector changed, and {needed} are committed with "
+            f"the old settings: found --years {', '.join(map(str, selected))}, expected {needed} "
+            f"among them, because one cube must not mix two"
         )
     derived = {task.day.year for task in planner.tasks} - set(selected)
     return Plan(
@@ -147,6 +135,27 @@ def build_plan(
         committed=planner.committed,
         years=(*selected, *sorted(derived)),
     )
+
+
+def dependencies(
+    campaign: Campaign,
+    years: Sequence[int],
+    catalogue: Mapping[date, Sequence[Entry]],
+    listing: Listing,
+) -> tuple[set[date], set[tuple[date, float]]]:
+    """Days, and tails of days, whose hashes a plan compares with committed blocks."""
+    chosen = set(years)
+    days = {
+        day for day in catalogue if day.year in chosen and day_block("frames", "", day) in listing
+    }
+    tails = {
+        (day - timedelta(days=1), window_s)
+        for label in campaign.detectors
+        if (window_s := stages.context_s(campaign, label))
+        for day in days
+        if day_block("evidence", label, day) in listing
+    }
+    return days, tails
 
 
 class _Planner:
@@ -169,6 +178,7 @@ class _Planner:
         self.skipped: list[date] = []
         self.committed: dict[Block, str] = {}
         self.need_archive: set[int] = set()
+        self._labels = sorted({block.label for block in listing if block.label})
         self._days: dict[int, dict[date, None]] = {}
         for day in sorted({date.fromisoformat(b.day) for b in listing if b.stage != "cube"}):
             self._days.setdefault(day.year, {})[day] = None
@@ -207,11 +217,8 @@ class _Planner:
     def _erasure(self, day: date) -> Task:
         blocks = [
             day_block("frames", "", day),
-            *(
-                day_block(stage, label, day)
-                for stage in ("evidence", "detections")
-                for label in sorted({b.label for b in self.listing if b.stage == stage})
-            ),
+            *(day_block("evidence", label, day) for label in self._labels),
+            *(day_block("detections", label, day) for label in self._labels),
         ]
         todo = {block: Reason.REMOVED for block in blocks if block in self.listing}
         return Task(day, (), (), todo, {}, erase=True)
@@ -239,9 +246,7 @@ class _Planner:
     ) -> str | None:
         block = day_block("frames", "", day)
         inputs = self.known.get(day, Known()).inputs
-        wanted = (
-            None if inputs is None else stages.frames_fingerprint(self.campaign, day, inputs)
-        )
+        wanted = None if inputs is None else stages.frames_fingerprint(self.campaign, day, inputs)
         return self._judge(block, wanted, todo, committed, again=self.recompute >= {"frames"})
 
     def _judge_label(
@@ -324,11 +329,3 @@ class _Planner:
     def _single(self, block: Block) -> str | None:
         found = self.listing.get(block, [])
         return found[0] if len(found) == 1 else None
-
-
-def tail(entries: Sequence[Entry], midnight: date, window_s: float) -> tuple[Entry, ...]:
-    """The entries at most `window_s` seconds before the midnight that begins a day."""
-    if not window_s or not entries:
-        return ()
-    start_us = (midnight - date(1970, 1, 1)).days * 86_400_000_000 - round(window_s * 1e6)
-    return tuple(entry for entry in entries if entry.acquired_us >= start_us)

@@ -147,6 +147,8 @@ def cube_settings(campaign: Campaign) -> dict[str, Any]:
         "cells": campaign.cells.model_dump(mode="json"),
         "site": campaign.site.model_dump(mode="json"),
         "first_year": first_year(campaign),
+        "name": campaign.name,
+        "simulated": campaign.simulated,
     }
 
 
@@ -223,7 +225,7 @@ def frames_layout(campaign: Campaign, year: int) -> YearLayout:
         coordinates=(
             Coordinate("channel", ("channel",), np.array(["red", "green", "blue"], dtype="U5")),
         ),
-        attributes={"title": "all-sky frames", **_campaign_attributes(campaign)},
+        attributes={"title": "all-sky frames", **campaign_attributes(campaign)},
     )  # fmt: skip
 
 
@@ -254,7 +256,7 @@ def evidence_layout(campaign: Campaign, label: str, year: int) -> YearLayout:
             "title": f"evidence of {label} ({detector.kind})",
             "detector": label,
             "settings": evidence_settings(campaign, label),
-            **_campaign_attributes(campaign),
+            **campaign_attributes(campaign),
         },
     )
 
@@ -291,9 +293,7 @@ def detections_layout(campaign: Campaign, label: str, year: int) -> YearLayout:
             ACQUIRED,
             _evidence_status(),
             *(
-                Variable(
-                    name, (), (), "float32", float("nan"), {"long_name": text, "units": units}
-                )
+                Variable(name, (), (), "float32", float("nan"), {"long_name": text, "units": units})
                 for name, (text, units) in per_frame.items()
             ),
         ),
@@ -301,7 +301,7 @@ def detections_layout(campaign: Campaign, label: str, year: int) -> YearLayout:
         attributes={
             "title": f"detections of {label}",
             "detector": label,
-            **_campaign_attributes(campaign),
+            **campaign_attributes(campaign),
         },
     )
 
@@ -350,9 +350,16 @@ def _evidence_status() -> Variable:
     )
 
 
-def _campaign_attributes(campaign: Campaign) -> dict[str, Any]:
+def campaign_attributes(campaign: Campaign) -> dict[str, Any]:
+    """What every store says about where its numbers come from."""
     site = campaign.site
+    cells = epoch_geometry(campaign, campaign.camera[0]).cells
     return {
+        "campaign": campaign.name,
+        "simulated": str(campaign.simulated).lower(),
+        "cloud_screening": "none",
+        "azimuth_reference": cells.azimuth_reference,
+        "north_azimuth_deg": round(float(cells.north_azimuth_deg), 3),
         "site": site.code,
         "site_latitude_deg": site.latitude_deg,
         "site_longitude_deg": site.longitude_deg,

@@ -244,14 +244,32 @@ def _scan_local(
                 continue
             name = prefix + item.name
             try:
-                is_directory = item.is_dir()
-            except OSError:
-                is_directory = False
+                is_directory = _is_directory(item)
+            except OSError as error:
+                raise _cannot_list(str(root), name, error) from error
             if is_directory:
                 if keep(name):
                     pending.append((name, inside))
             else:
                 collector.add(name, item, _describe_local)
+
+
+def _is_directory(item: os.DirEntry[str]) -> bool:
+    """Tell directories from files; raises OSError where a whole directory could go unseen.
+
+    A link that leads nowhere may stand for a directory of an absent mount, unless its name has
+    a suffix, as files do.
+    """
+    try:
+        if item.is_dir():
+            return True
+        if item.is_symlink() and not Path(item.name).suffix:
+            item.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+    return False
 
 
 def _describe_local(item: os.DirEntry[str]) -> tuple[int, str]:

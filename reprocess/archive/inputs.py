@@ -201,6 +201,27 @@ class _Budget:
             return True
 
 
+def tail_hash(inputs: DayInputs, midnight: date, window_s: float) -> str:
+    """Return the hash of a day's processed frames of the last `window_s` before midnight.
+
+    Parameters
+    ----------
+    inputs : DayInputs
+        The day, or no more of it than its tail.
+    midnight : date
+        The UTC day that begins where the tail ends.
+    window_s : float, seconds
+    """
+    end_us = (midnight - date(1970, 1, 1)).days * 86_400_000_000
+    start_us = end_us - round(window_s * 1e6)
+    rows = [
+        [entry.name, entry.acquired_us, digest]
+        for entry, digest in zip(inputs.entries, inputs.digest, strict=True)
+        if digest and start_us <= entry.acquired_us < end_us
+    ]
+    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+
 def assign(
     campaign: Campaign, day: date, inputs: DayInputs
 ) -> tuple[NDArray[np.int64], list[Column | None]]:
@@ -246,3 +267,41 @@ def assign(
         if slot[index] == SURPLUS:
             column[index] = Column.SURPLUS
     return slot, column
+
+
+def reasons(campaign: Campaign, inputs: DayInputs, column: Sequence[Column | None]) -> list[str]:
+    """Say why each entry of a day was left out, as text for listings.
+
+    Parameters
+    ----------
+    column : of `assign`, by entry
+
+    Returns
+    -------
+    list of str
+        Empty for a frame that is not left out.
+    """
+    uncalibrated = campaign.epoch_index(inputs.acquired) < 0
+    times: dict[int, str] = {}
+    contents: dict[str, str] = {}
+    found: list[str] = []
+    for index, (entry, digest) in enumerate(zip(inputs.entries, inputs.digest, strict=True)):
+        content = "" if digest.startswith(UNREADABLE) else digest
+        text = ""
+        if column[index] is Column.DUPLICATE and entry.acquired_us in times:
+            text = f"same time as {times[entry.acquired_us]}"
+        elif column[index] is Column.DUPLICATE:
+            text = f"same content as {contents[content]}"
+        elif column[index] is Column.OUTSIDE and uncalibrated[index]:
+            text = "no camera epoch"
+        elif column[index] is Column.OUTSIDE:
+            text = f"Sun above {campaign.process.sun_elevation_max_deg} deg"
+        elif column[index] is Column.SURPLUS:
+            text = "slot taken"
+        elif digest.startswith(UNREADABLE):
+            text = digest.removeprefix(UNREADABLE)
+        found.append(text)
+        times.setdefault(entry.acquired_us, entry.name)
+        if content:
+            contents.setdefault(content, entry.name)
+    return found

@@ -223,6 +223,7 @@ def sample_scene_at(job: FrameJob) -> Scene:
             cloud_cover=job.session.cloud_cover,
             cloud_light=0.006,
             cloud_colour=(1.0, 0.88, 0.72),
+            cloud_uneven=0.3,
             cloud_seed=job.session_seed % 16,
             cloud_drift=(
                 begin[0] + CLOUD_DRIFT_PER_S[0] * elapsed,

@@ -69,6 +69,10 @@ def background(sky: Sky, grid: SkyGrid) -> Background:
     if sky.cloud_cover > 0:
         shine = sky.cloud_light * np.asarray(sky.cloud_colour, np.float32)
         shine = shine * (0.75 + 0.5 * (grid.zenith_deg[:, None] / 90.0) ** 2)
+        if sky.cloud_uneven > 0:
+            # Thick and thin parts, far smoother than the cloud's edges.
+            uneven = _cloud_texture(sky, grid, sky.cloud_seed + 5, 3.8, 0.5) - 0.5
+            shine = shine * (1.0 + 2.0 * sky.cloud_uneven * uneven[:, None])
         shine = shine + 2.0 * town + (1.7 if moonlit > 0 else 1.1) * near
         light = (above * extinction + near + town) * (1.0 - opacity) + shine * opacity
     else:
@@ -195,17 +199,22 @@ def _clouds(sky: Sky, grid: SkyGrid) -> Floats:
     """Opacity (n, 1) of the cloud layer."""
     if sky.cloud_cover <= 0:
         return np.zeros((grid.zenith_deg.size, 1), np.float32)
+    value = _cloud_texture(sky, grid, sky.cloud_seed, 3.0, 1.0)
+    edge = 1.0 - sky.cloud_cover
+    opacity = 0.97 * smoothstep(value, edge - 0.18, edge + 0.22)
+    return np.asarray(opacity[:, None], np.float32)
+
+
+def _cloud_texture(sky: Sky, grid: SkyGrid, seed: int, slope: float, fine: float) -> Floats:
+    """A random field (n,) on the cloud layer, drifting with it."""
     # On a plane above the station, flattened towards the horizon where the Earth's curve ends it.
     range_ = np.tan(np.radians(np.minimum(grid.zenith_deg, 88.0)))
     flat = range_ / (1.0 + 0.08 * range_)
     x = flat * np.sin(grid.azimuth_rad) + sky.cloud_drift[0]
     y = flat * np.cos(grid.azimuth_rad) + sky.cloud_drift[1]
-    scale = 60.0 / sky.cloud_scale
-    field = texture(sky.cloud_seed % 16 + 32, 3.0)
-    value = sample_texture(field, (x * scale).astype(np.float32), (y * scale).astype(np.float32))
-    edge = 1.0 - sky.cloud_cover
-    opacity = 0.97 * smoothstep(value, edge - 0.18, edge + 0.22)
-    return np.asarray(opacity[:, None], np.float32)
+    scale = 60.0 * fine / sky.cloud_scale
+    field = texture(seed % 16 + 32, slope)
+    return sample_texture(field, (x * scale).astype(np.float32), (y * scale).astype(np.float32))
 
 
 def _skyline(sky: Sky, grid: SkyGrid) -> Floats:

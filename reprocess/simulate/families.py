@@ -198,6 +198,7 @@ def sample_sky(family: Family, rng: np.random.Generator, *, aurora: bool) -> Sky
             if dull
             else (0.8, float(rng.uniform(0.8, 1.0)), float(rng.uniform(0.8, 1.1)))
         ),
+        cloud_uneven=float(rng.uniform(0.0, 0.7)),
         cloud_seed=int(rng.integers(16)),
         cloud_drift=(float(rng.uniform(0, 100)), float(rng.uniform(0, 100))),
         cloud_scale=float(rng.uniform(0.5, 3.0)),

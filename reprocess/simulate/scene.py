@@ -97,6 +97,8 @@ class Sky:
     cloud_cover: float = 0.0
     cloud_light: float = 0.0
     cloud_colour: Colour = (1.0, 0.75, 0.45)
+    cloud_uneven: float = 0.0
+    """Share by which the clouds' own brightness varies from place to place."""
     cloud_seed: int = 0
     cloud_drift: tuple[float, float] = (0.0, 0.0)
     """Displacement of the cloud layer, in units of its height."""

@@ -181,8 +181,13 @@ def write_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
     array[...] = values
 
 
-def lay_out(objects: ObjectStore, layout: YearLayout) -> None:
+def lay_out(objects: ObjectStore, layout: YearLayout, *, replace: bool = False) -> None:
     """Write what a year store lacks or has otherwise; chunks of committed days are not touched.
+
+    Parameters
+    ----------
+    replace : remove the chunks of arrays whose shape changed, instead of refusing;
+        for a run that does every day of the year again
 
     Raises
     ------
@@ -197,24 +202,30 @@ def lay_out(objects: ObjectStore, layout: YearLayout) -> None:
             continue
         if present == data:
             continue
-        _refuse_another_shape(objects.url, key, present, data)
+        reshaped = _another_shape(key, present, data)
+        if reshaped and not replace:
+            raise StoreError(
+                f"{objects.url}/{key}: found an array of {reshaped}; the image size, cadence or "
+                f"cells changed under this store: run with --recompute frames, or give the "
+                f"campaign a new store"
+            )
+        if reshaped:
+            objects.delete_tree(f"{key.removesuffix('/zarr.json')}/c")
         objects.write(key, data)
 
 
-def _refuse_another_shape(url: str, key: str, present: bytes, wanted: bytes) -> None:
+def _another_shape(key: str, present: bytes, wanted: bytes) -> str | None:
+    """How two arrays' metadata differ in shape, type or chunks; None if they do not."""
     if not key.endswith("/zarr.json"):
-        return
+        return None
     try:
         old = zarr.core.metadata.ArrayV3Metadata.from_dict(_json(present))
         new = zarr.core.metadata.ArrayV3Metadata.from_dict(_json(wanted))
     except (ValueError, KeyError, TypeError):
-        return  # a group's metadata: attributes and the consolidated copy may change
-    if (old.shape, old.dtype, old.chunk_grid) != (new.shape, new.dtype, new.chunk_grid):
-        raise StoreError(
-            f"{url}/{key}: found an array of shape {old.shape}, expected {new.shape}; the image "
-            f"size, cadence or cells changed under this store: run with --recompute frames, or "
-            f"give the campaign a new store"
-        )
+        return None  # a group's metadata: attributes and the consolidated copy may change
+    if (old.shape, old.dtype, old.chunk_grid) == (new.shape, new.dtype, new.chunk_grid):
+        return None
+    return f"shape {old.shape}, expected {new.shape}"
 
 
 def _json(data: bytes) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""The one console command: `reprocess run|sample|plot|noise`, one thin function each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from reprocess import run
+from reprocess.errors import ReprocessError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    parser = argparse.ArgumentParser(prog="reprocess", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    verb = verbs.add_parser("run", help="bring a campaign's stores and cube up to date")
+    run.add_arguments(verb)
+    verb.set_defaults(call=run.run)
+
+    verb = verbs.add_parser("sample", help="write the simulated sample archive with its truth")
+    verb.add_argument("directory", type=Path)
+    verb.add_argument("--tiny", action="store_true", help="a few small frames, for trials")
+    verb.set_defaults(call=_sample)
+
+    verb = verbs.add_parser("plot", help="draw from the stores")
+    kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
+    kind = kinds.add_parser("occurrence", help="one sky map of occurrence for each MLT")
+    kind.add_argument("store", help="URL of the store")
+    kind.add_argument("output", type=Path, help="picture to write: .png, .pdf or .svg")
+    kind.add_argument("--common", action="store_true", help="only where all detectors observed")
+    kind.set_defaults(call=_plot_occurrence)
+
+    verb = verbs.add_parser(
+        "noise", help="noise constants of the difference method from aurora-free frames"
+    )
+    verb.add_argument("campaign")
+    verb.add_argument("label", help="a detector of kind difference, already run")
+    verb.add_argument(
+        "--between", nargs=2, metavar="TIME", required=True, action="append",
+        help="aurora-free span, UTC, such as 2021-06-01T10:00 2021-06-01T11:00; may be repeated",
+    )  # fmt: skip
+    verb.add_argument("--store", metavar="URL")
+    verb.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+    verb.add_argument("--per-cell", action="store_true", help="one number for each sky cell")
+    verb.set_defaults(call=_noise)
+
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.call(options)
+    except ReprocessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return run.EXIT_CONFIGURATION
+    return code
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from reprocess.simulate.archive import write_sample
+
+    path = write_sample(options.directory, tiny=options.tiny)
+    print(f"campaign: {path}\nrun it:   python -m reprocess.run {path}")
+    return 0
+
+
+def _plot_occurrence(options: argparse.Namespace) -> int:
+    from reprocess.cube.open import open_cube
+    from reprocess.plot.occurrence import draw_occurrence
+
+    print(draw_occurrence(open_cube(options.store), options.output, common=options.common))
+    return 0
+
+
+def _noise(options: argparse.Namespace) -> int:
+    from reprocess.campaign import load_campaign
+    from reprocess.noise import measure_noise
+
+    campaign = load_campaign(options.campaign, options.overrides, store=options.store)
+    spans = [(start, end) for start, end in options.between]
+    print(measure_noise(campaign, options.label, spans, per_cell=options.per_cell))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,304 @@
+"""Write the occurrence cube: one object a year for each variable, all labels in it.
+
+A cube-year is counted from the detections that are committed, each checked
+against the digest its record holds. The cube's time axis begins in the
+January of the first camera epoch's year, so that adding an earlier or later
+year never moves what is there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import zarr
+import zarr.codecs
+from numpy.typing import NDArray
+
+from reprocess import stages
+from reprocess.campaign import Campaign
+from reprocess.cube.count import (
+    MONTHS,
+    OUTCOMES,
+    Counter,
+    fraction_min,
+    mlt_bin_index,
+    mlt_bounds,
+    select_frames,
+)
+from reprocess.errors import StoreError
+from reprocess.geometry.calibration import epoch_geometry
+from reprocess.stores.layout import NOT_ACQUIRED_US, Coordinate, DayReader, write_coordinate
+from reprocess.stores.objects import MemoryObjects, ObjectStore
+from reprocess.stores.records import Block, Record, Records, day_block, half_digest
+from reprocess.stores.zarrview import ZarrView
+
+CUBE_PATH = "occurrence.zarr"
+COUNTED = ("counts", "n_days")
+CommittedDays = Mapping[str, Mapping[str, str]]
+"""Day → label → fingerprint of its detections."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A cube-year that was written, and the blocks that were left out because they are damaged."""
+
+    year: int
+    fingerprint: str
+    n_days: int
+    damaged: tuple[tuple[Block, str], ...] = ()
+
+
+def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool:
+    """Lay the cube out up to a year; True if what it held could not stay and was removed.
+
+    Another set of labels, cells, bins or selection makes another cube: its
+    records go first, then its objects, and every committed year is counted
+    again. Another last year only changes the length of the time axis.
+    """
+    wanted = _skeleton(campaign, last_year)
+    present = _attributes(objects)
+    identity = half_digest(stages.cube_settings(campaign))
+    reshaped = present is not None and present.get("settings_digest") != identity
+    if reshaped:
+        records = Records(objects)
+        for block in [b for b in records.list() if b.stage == "cube"]:
+            records.delete_all(block)
+        objects.delete_tree(CUBE_PATH)
+    # The axis shrinks when a last year lost all its frames: its chunks must not stay behind.
+    last_chunk = last_year - stages.first_year(campaign)
+    for key in list(objects.keys(CUBE_PATH)):
+        parts = key.split("/")
+        if len(parts) > 3 and parts[1] in (*COUNTED, "n_days_committed") and parts[2] == "c":
+            index = int(parts[4] if parts[1] in COUNTED else parts[3])
+            if index > last_chunk:
+                objects.delete(key)
+    for key, data in wanted.items():
+        try:
+            if objects.read(key) == data:
+                continue
+        except FileNotFoundError:
+            pass
+        objects.write(key, data)
+    return reshaped
+
+
+def publish_year(
+    objects: ObjectStore,
+    campaign: Campaign,
+    year: int,
+    days: CommittedDays,
+    facts: Mapping[str, Any],
+    guard: Callable[[], None],
+) -> Published:
+    """Count one year and replace it in the cube.
+
+    Parameters
+    ----------
+    days : committed detections; a label that is missing on a day was not observed on it
+    facts : what the year's record keeps about each day beside the fingerprints
+    guard : raises `LockLost` when another run has taken over; called before every write
+
+    Returns
+    -------
+    Published
+        With the blocks whose bytes are not those of their record: they are not
+        counted, and their records are taken back so that the next run does them again.
+    """
+    records = Records(objects)
+    labels = tuple(campaign.detectors)
+    n_cells = stages.campaign_cells_count(campaign)
+    counter = Counter(
+        labels,
+        campaign.cube.mlt_bins,
+        n_cells,
+        fraction_min(campaign.cube.cell_fraction_min),
+        compare=campaign.compared,
+    )
+    committed = np.zeros(MONTHS, np.int32)
+    damaged: list[tuple[Block, str]] = []
+    counted: dict[str, dict[str, str]] = {}
+    for day_name in sorted(days):
+        day = date.fromisoformat(day_name)
+        read: dict[str, _Detections] = {}
+        for label, fingerprint in days[day_name].items():
+            block = day_block("detections", label, day)
+            try:
+                record = records.read(block, fingerprint)
+                read[label] = _Detections.read(objects, campaign, label, day, record)
+            except StoreError as error:
+                guard()
+                records.delete_all(block)
+                damaged.append((block, str(error)))
+        if not read:
+            continue
+        counted[day_name] = {label: days[day_name][label] for label in read}
+        committed[day.month - 1] += len(read) == len(labels)
+        _count_day(counter, campaign, day, read)
+    fingerprint = stages.cube_fingerprint(campaign, counted)
+    block = Block("cube", "", f"{year:04d}")
+    guard()
+    records.delete_all(block)
+    view = ZarrView(objects, CUBE_PATH)
+    group = zarr.open_group(view, mode="r+", zarr_format=3, use_consolidated=False)
+    first = (year - stages.first_year(campaign)) * MONTHS
+    span = slice(first, first + MONTHS)
+    for name, values in (("counts", counter.counts), ("n_days", counter.n_days)):
+        guard()
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        array[:, span] = values
+    guard()
+    array = group["n_days_committed"]
+    assert isinstance(array, zarr.Array)
+    array[span] = committed
+    guard()
+    records.write(
+        Record(
+            block,
+            fingerprint,
+            dict(sorted(view.written.items())),
+            {"days": {d: {"detections": counted[d], **facts.get(d, {})} for d in sorted(counted)}},
+        )
+    )
+    return Published(year, fingerprint, len(counted), tuple(damaged))
+
+
+@dataclass(frozen=True)
+class _Detections:
+    acquired: NDArray[np.int64]
+    fraction: NDArray[np.uint8]
+    mlt: NDArray[np.float32]
+    sun: NDArray[np.float32]
+    moon: NDArray[np.float32]
+
+    @classmethod
+    def read(
+        cls, objects: ObjectStore, campaign: Campaign, label: str, day: date, record: Record
+    ) -> _Detections:
+        path = stages.detections_path(label, day.year)
+        reader = DayReader(objects, path, day, campaign.slots_per_day, record.objects)
+        names = ("acquired", "fraction", "mlt", "sun_elevation", "moon_elevation")
+        return cls(*(reader.read(name) for name in names))
+
+
+def _count_day(
+    counter: Counter, campaign: Campaign, day: date, read: Mapping[str, _Detections]
+) -> None:
+    # Whichever label has the frame knows its MLT, Sun and Moon: they follow from its time.
+    known = [d.acquired != NOT_ACQUIRED_US for d in read.values()]
+    present = np.flatnonzero(np.any(known, axis=0))
+    mlt, sun, moon = (
+        np.select(known, [getattr(d, name) for d in read.values()], np.float32("nan"))[present]
+        for name in ("mlt", "sun", "moon")
+    )
+    cube = campaign.cube
+    counter.add_day(
+        day.month - 1,
+        mlt_bin_index(mlt, cube.mlt_bins, cube.mlt_centred),
+        select_frames(sun, moon, cube.sun_elevation_max_deg, cube.moon_elevation_max_deg),
+        {
+            label: np.ascontiguousarray(read[label].fraction[present]) if label in read else None
+            for label in campaign.detectors
+        },
+    )
+
+
+def _attributes(objects: ObjectStore) -> dict[str, Any] | None:
+    if not objects.exists(f"{CUBE_PATH}/zarr.json"):
+        return None
+    view = ZarrView(objects, CUBE_PATH, read_only=True)
+    return dict(zarr.open_group(view, mode="r", zarr_format=3, use_consolidated=False).attrs)
+
+
+def _skeleton(campaign: Campaign, last_year: int) -> dict[str, bytes]:
+    memory = MemoryObjects()
+    cube = campaign.cube
+    cells = epoch_geometry(campaign, campaign.camera[0]).cells
+    labels = np.array(list(campaign.detectors))
+    first_year = stages.first_year(campaign)
+    n_months = (last_year - first_year + 1) * MONTHS
+    months = (np.datetime64(f"{first_year:04d}-01", "M") + np.arange(n_months)).astype(
+        "datetime64[D]"
+    )
+    centres, bounds = mlt_bounds(cube.mlt_bins, cube.mlt_centred)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        store = ZarrView(memory, CUBE_PATH)
+        group = zarr.create_group(
+            store,
+            zarr_format=3,
+            attributes={
+                "Conventions": "CF-1.11",
+                "format_version": 1,
+                "title": "aurora occurrence: counts of frames observed and frames with aurora",
+                "settings_digest": half_digest(stages.cube_settings(campaign)),
+                **stages.campaign_attributes(campaign),
+                "sun_elevation_max_deg": cube.sun_elevation_max_deg,
+                "moon_elevation_max_deg": (
+                    "none" if cube.moon_elevation_max_deg is None else cube.moon_elevation_max_deg
+                ),
+                "sun_and_moon": "unrefracted centres",
+                "cell_fraction_min": cube.cell_fraction_min,
+                "compare": list(campaign.compared),
+                "mlt": "magnetic local time of the station at the frame's time",
+                "comment": "255 in the detections is 'not observed' and is in no count; a rate is "
+                "sum(aurora) / sum(observed), missing where nothing was observed",
+            },
+        )  # fmt: skip
+        coordinates = [
+            Coordinate("time", ("time",), (months - np.datetime64("1970-01-01")).astype("int32"),
+                       {"standard_name": "time", "long_name": "start of the month, UTC",
+                        "units": "days since 1970-01-01", "calendar": "proleptic_gregorian"}),
+            Coordinate("outcome", ("outcome",), np.array(OUTCOMES),
+                       {"long_name": "what was counted; *_common: on the frames and cells that all "
+                        "compared detectors observed"}),
+            Coordinate("detector", ("detector",), labels, {"long_name": "label of the detector"}),
+            Coordinate("mlt", ("mlt",), np.asarray(centres, "float32"),
+                       {"long_name": "magnetic local time, centre of the bin", "units": "hour",
+                        "bounds": "mlt_bounds"}),
+            Coordinate("mlt_bounds", ("mlt", "bound"), np.asarray(bounds, "float32"),
+                       {"units": "hour"}),
+            Coordinate("cell_solid_angle_sr", ("cell",), cells.solid_angle_sr.astype("float32"),
+                       {"long_name": "solid angle of the whole cell", "units": "sr"}),
+            *stages.cell_coordinates(campaign),
+        ]  # fmt: skip
+        for coordinate in coordinates:
+            write_coordinate(group, coordinate)
+        shape = (len(OUTCOMES), n_months, len(labels), cube.mlt_bins, cells.n_cells)
+        texts = {
+            "counts": "number of frames",
+            "n_days": "number of distinct UTC days with at least one such frame",
+        }
+        for name, text in texts.items():
+            group.create_array(
+                name,
+                shape=shape,
+                chunks=(shape[0], MONTHS, *shape[2:]),
+                dtype="int32",
+                fill_value=0,
+                compressors=[zarr.codecs.ZstdCodec(level=1)],
+                filters=None,
+                dimension_names=("outcome", "time", "detector", "mlt", "cell"),
+                attributes={"long_name": text, "units": "1"},
+            )
+        group.create_array(
+            "n_days_committed",
+            shape=(n_months,),
+            chunks=(MONTHS,),
+            dtype="int32",
+            fill_value=0,
+            compressors=[zarr.codecs.ZstdCodec(level=1)],
+            filters=None,
+            dimension_names=("time",),
+            attributes={
+                "long_name": "UTC days of the month whose blocks are committed for all detectors",
+                "units": "1",
+            },
+        )
+        zarr.consolidate_metadata(store)
+    return memory.data

@@ -1,0 +1,497 @@
+"""One run, from a campaign to its cube: scan, plan, lock, execute, count, publish."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from reprocess import stages
+from reprocess.archive.catalogue import Catalogue, scan
+from reprocess.archive.seen import Known, SeenDays
+from reprocess.campaign import Campaign
+from reprocess.clusters import open_executor
+from reprocess.cube.publish import Published, publish_year, shape_cube
+from reprocess.errors import ConfigurationError, LockHeld
+from reprocess.execute import Execution, Progress, execute
+from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
+from reprocess.plan import Plan, build_plan, dependencies
+from reprocess.stores.layout import YearLayout, lay_out
+from reprocess.stores.lock import Heartbeat, Lock, acquire
+from reprocess.stores.objects import ObjectStore, open_objects
+from reprocess.stores.records import Block, Listing, Records, day_block
+from reprocess.worker import available_cores
+
+CUBE_LOCK_WAIT_S = 120.0
+STAGE_NAMES = ("frames", "evidence", "detections", "cube", "all")
+LIBRARIES = (
+    "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
+    "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for, beside the campaign."""
+
+    years: tuple[int, ...]
+    labels: tuple[str, ...]
+    cluster: str = "local"
+    dry_run: bool = False
+    recompute: tuple[str, ...] = ()
+
+
+@dataclass
+class Job:
+    """What a run did, for its report.
+
+    Attributes
+    ----------
+    held : years that another run is writing, and who
+    damaged : blocks whose stored bytes are not those of their record
+    ledger : frames by column, by year
+    """
+
+    run_id: str
+    campaign: Campaign
+    request: Request
+    catalogue: Catalogue
+    plan: Plan
+    execution: Execution = field(default_factory=Execution)
+    published: list[Published] = field(default_factory=list)
+    held: dict[int, str] = field(default_factory=dict)
+    damaged: dict[Block, str] = field(default_factory=dict)
+    ledger: dict[int, dict[str, int]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+    started: float = field(default_factory=time.time)
+    expected_frames_per_s: float | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for is committed."""
+        return not (self.execution.failures or self.held or self.damaged or self.interrupted)
+
+
+def run_job(
+    campaign: Campaign,
+    request: Request,
+    say: Callable[[str], None],
+    on_progress: Callable[[Progress], None],
+) -> Job:
+    """Bring a campaign's stores up to date.
+
+    Parameters
+    ----------
+    say : told what is happening, a line at a time
+    on_progress : told after each task
+
+    Raises
+    ------
+    ConfigurationError, ArchiveError
+        Before anything is written.
+    ClusterError
+        If there is nowhere to run; what is committed stays.
+    """
+    objects = open_objects(campaign.store)
+    records = Records(objects)
+    settings = _check_settings(campaign, request, records)
+    say(f"archive {campaign.archive.url}: listing {_ranges(request.years)}")
+    catalogue = scan(campaign.archive, request.years)
+    n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
+    say(f"{n_frames} frames on {len(catalogue.days)} days")
+    listing = records.list()
+    _refuse_an_empty_archive(campaign, request, n_frames, listing)
+    seen = SeenDays(objects, campaign)
+    days, tails = dependencies(campaign, request.years, catalogue.days, listing)
+    known = seen.resolve(catalogue.days, days, tails, available_cores())
+    plan = build_plan(
+        campaign, request.years, request.labels, catalogue.days, known, listing,
+        _recompute(request),
+    )  # fmt: skip
+    job = Job(new_run_id(), campaign, request, catalogue, plan)
+    job.expected_frames_per_s = _last_rate(objects)
+    if request.dry_run:
+        _fill_ledger(job, records, listing)
+        return job
+    seen.save()
+    with Heartbeat() as heartbeat:
+        locks = _lock_years(job, objects, listing, heartbeat, say)
+        try:
+            _write_settings(records, settings)
+            _run_tasks(job, objects, locks, seen, on_progress, say)
+            _publish(job, objects, records, locks, heartbeat, say)
+        except KeyboardInterrupt:
+            job.interrupted = True
+        finally:
+            seen.save()
+            for lock in locks.values():
+                heartbeat.remove(lock)
+                lock.release()
+    _fill_ledger(job, records, records.list(request.years))
+    _write_run(job, objects)
+    return job
+
+
+def new_run_id() -> str:
+    """A run's name: its start, UTC, and a few random characters."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}"
+
+
+# --- before the plan -----------------------------------------------------------------
+
+
+def _recompute(request: Request) -> tuple[str, ...]:
+    asked = set(request.recompute)
+    return tuple(asked | {"frames"} if "all" in asked else asked)
+
+
+def _check_settings(
+    campaign: Campaign, request: Request, records: Records
+) -> dict[str, dict[str, Any]]:
+    """Settings to bind to the store; refuses those that contradict what is bound to it."""
+    unknown = set(request.labels) - set(campaign.detectors)
+    if unknown:
+        raise ConfigurationError(
+            f"--detectors {', '.join(sorted(unknown))}: not in this campaign; expected some of "
+            f"{', '.join(campaign.detectors)}"
+        )
+    known = {*STAGE_NAMES, *campaign.detectors}
+    for what in request.recompute:
+        if what not in known:
+            raise ConfigurationError(
+                f"--recompute {what}: found no such stage or label; expected one of "
+                f"{', '.join(sorted(known))}"
+            )
+    wanted = {"frames": stages.frames_settings(campaign)}
+    wanted |= {label: stages.evidence_settings(campaign, label) for label in request.labels}
+    recomputed = set(_recompute(request))
+    changed = {}
+    for name, settings in wanted.items():
+        plain = json.loads(json.dumps(settings))
+        bound = records.read_settings(name)
+        if bound == plain:
+            continue
+        changed[name] = plain
+        allowed = {"frames"} if name == "frames" else {"frames", "evidence", name}
+        if bound is not None and recomputed.isdisjoint(allowed):
+            differences = "; ".join(_differences(bound, plain))
+            way_out = (
+                "--recompute frames, or another store"
+                if name == "frames"
+                else f"a new label beside it (such as {name}-v2), or --recompute {name}"
+            )
+            raise ConfigurationError(
+                f"{campaign.store}: {name} was made with other settings ({differences}); "
+                f"one store must not mix them: use {way_out}"
+            )
+    return changed
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterable[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            inner = f"{key}.{name}" if key else name
+            yield from _differences(old.get(name), new.get(name), inner)
+    elif old != new:
+        yield f"{key}: found {new}, committed {old}"
+
+
+def _refuse_an_empty_archive(
+    campaign: Campaign, request: Request, n_frames: int, listing: Listing
+) -> None:
+    committed = {b.year for b in listing if b.stage == "frames"} & set(request.years)
+    if n_frames == 0 and committed:
+        raise ConfigurationError(
+            f"archive {campaign.archive.url}: found no frames for {_ranges(request.years)}, but "
+            f"{_ranges(sorted(committed))} are committed from it; expected it to be mounted. To "
+            f"remove those years, delete the store's frames, evidence, detections and records of "
+            f"them"
+        )
+
+
+# --- locks, tasks, cube ----------------------------------------------------------------
+
+
+def _lock_years(
+    job: Job,
+    objects: ObjectStore,
+    listing: Listing,
+    heartbeat: Heartbeat,
+    say: Callable[[str], None],
+) -> dict[int, Lock]:
+    busy = {task.day.year for task in job.plan.tasks}
+    committed = {b.year for b in listing if b.stage == "detections"}
+    locks: dict[int, Lock] = {}
+    for year in sorted(busy | committed | set(job.request.years)):
+        if year not in busy and not _cube_is_stale(job, listing, year):
+            continue
+        try:
+            locks[year] = acquire(objects, str(year), job.run_id, say)
+        except LockHeld as error:
+            if year in busy:
+                job.held[year] = str(error)
+            say(str(error))
+            continue
+        heartbeat.add(locks[year])
+    return locks
+
+
+def _run_tasks(
+    job: Job,
+    objects: ObjectStore,
+    locks: dict[int, Lock],
+    seen: SeenDays,
+    on_progress: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> None:
+    tasks = [task for task in job.plan.tasks if task.day.year in locks]
+    if not tasks:
+        return
+    for layout in _layouts(job.campaign, tasks):
+        lay_out(objects, layout, replace="frames" in _recompute(job.request))
+    tokens = {year: lock.token for year, lock in locks.items()}
+    try:
+        with open_executor(job.request.cluster, len(tasks), say) as executor:
+            execute(
+                job.plan, job.campaign, objects, tokens, executor, on_progress, job.run_id,
+                job.execution,
+            )  # fmt: skip
+    finally:
+        by_day = {task.day: task for task in tasks}
+        for day, result in job.execution.results.items():
+            if result.inputs is not None:
+                seen.remember(day, by_day[day].entries, Known(result.inputs, result.tails))
+
+
+def _layouts(campaign: Campaign, tasks: Sequence[Any]) -> list[YearLayout]:
+    wanted: dict[tuple[str, str, int], None] = {}
+    for task in tasks:
+        for block in task.todo:
+            wanted[block.stage, block.label, block.year] = None
+    layouts = []
+    for stage, label, year in sorted(wanted):
+        if label and label not in campaign.detectors:
+            continue
+        if stage == "frames":
+            layouts.append(stages.frames_layout(campaign, year))
+        elif stage == "evidence":
+            layouts.append(stages.evidence_layout(campaign, label, year))
+        else:
+            layouts.append(stages.detections_layout(campaign, label, year))
+    return layouts
+
+
+def _committed_days(
+    campaign: Campaign, plan: Plan, execution: Execution | None, year: int
+) -> dict[str, dict[str, str]]:
+    """Day → label → fingerprint of the detections that are up to date."""
+    done: dict[Block, str] = {
+        block: fingerprint
+        for block, fingerprint in plan.committed.items()
+        if block.stage == "detections" and block.year == year
+    }
+    for result in [] if execution is None else execution.results.values():
+        done |= {
+            block: fingerprint
+            for block, fingerprint in result.fingerprints.items()
+            if block.stage == "detections" and block.year == year
+        }
+    days: dict[str, dict[str, str]] = {}
+    for block in sorted(done):
+        if block.label in campaign.detectors:
+            days.setdefault(block.day, {})[block.label] = done[block]
+    return dict(sorted(days.items()))
+
+
+def _cube_is_stale(job: Job, listing: Listing, year: int) -> bool:
+    if "cube" in job.request.recompute and year in job.request.years:
+        return True
+    days = _committed_days(job.campaign, job.plan, None, year)
+    found = listing.get(Block("cube", "", f"{year:04d}"), [])
+    if not days and not found:
+        return False
+    return found != [stages.cube_fingerprint(job.campaign, days)]
+
+
+def _publish(
+    job: Job,
+    objects: ObjectStore,
+    records: Records,
+    locks: dict[int, Lock],
+    heartbeat: Heartbeat,
+    say: Callable[[str], None],
+) -> None:
+    """Count and replace the cube-years that are not as the detections say."""
+    campaign = job.campaign
+    listing = records.list()
+    stale = {
+        year: days
+        for year in sorted(locks)
+        if _needs_publishing(
+            job, listing, year, days := _committed_days(campaign, job.plan, job.execution, year)
+        )
+    }
+    if not stale:
+        return
+    cube_lock = _acquire_cube(objects, job.run_id, say)
+    heartbeat.add(cube_lock)
+
+    def guard(year: int) -> Callable[[], None]:
+        def check() -> None:
+            locks[year].token.check(objects)
+            cube_lock.token.check(objects)
+
+        return check
+
+    try:
+        years = {b.year for b in listing if b.stage == "detections"}
+        last_year = max({stages.first_year(campaign)} | years)
+        if shape_cube(objects, campaign, last_year):
+            say("the cube has another shape or selection: every committed year is counted again")
+            for year in sorted(years & set(locks)):
+                stale[year] = _committed_days(campaign, job.plan, job.execution, year)
+        for year, days in sorted(stale.items()):
+            if year > last_year:
+                records.delete_all(Block("cube", "", f"{year:04d}"))
+                continue
+            facts = _day_facts(job, records, listing, days)
+            done = publish_year(objects, campaign, year, days, facts, guard(year))
+            job.published.append(done)
+            job.damaged |= dict(done.damaged)
+            say(f"cube: {year} counted from {done.n_days} days")
+    finally:
+        heartbeat.remove(cube_lock)
+        cube_lock.release()
+
+
+def _needs_publishing(
+    job: Job, listing: Listing, year: int, days: dict[str, dict[str, str]]
+) -> bool:
+    found = listing.get(Block("cube", "", f"{year:04d}"), [])
+    if not days and not found:
+        return False
+    asked = "cube" in job.request.recompute and year in job.request.years
+    return asked or found != [stages.cube_fingerprint(job.campaign, days)]
+
+
+def _acquire_cube(objects: ObjectStore, run_id: str, say: Callable[[str], None]) -> Lock:
+    deadline = time.monotonic() + CUBE_LOCK_WAIT_S
+    while True:
+        try:
+            return acquire(objects, "cube", run_id, say)
+        except LockHeld:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)  # another run publishes its years: seconds
+
+
+def _day_facts(
+    job: Job, records: Records, listing: Listing, days: dict[str, dict[str, str]]
+) -> dict[str, Any]:
+    """For each day of a cube-year: its frames' fingerprint and ledger."""
+    facts: dict[str, Any] = {}
+    known: dict[int, dict[str, Any]] = {}
+    for name in days:
+        day = date.fromisoformat(name)
+        block = day_block("frames", "", day)
+        found = listing.get(block, [])
+        if len(found) != 1:
+            continue
+        result = job.execution.results.get(day)
+        if result is not None and result.ledger is not None:
+            ledger = dict(result.ledger)
+        else:
+            ledger = ledger_of_day(records, listing, block, found[0], known)
+        facts[name] = {"frames": found[0], "ledger": ledger}
+    return facts
+
+
+# --- after the run ---------------------------------------------------------------------
+
+
+def _fill_ledger(job: Job, records: Records, listing: Listing) -> None:
+    committed = {b for b in job.plan.committed if b.stage == "frames"}
+    committed |= {
+        b for r in job.execution.results.values() for b in r.fingerprints if b.stage == "frames"
+    }
+    for year in job.request.years:
+        days = {day: len(e) for day, e in job.catalogue.days.items() if day.year == year}
+        job.ledger[year] = year_ledger(records, listing, days, committed, job.execution.failures)
+    for result in job.execution.results.values():
+        if result.ledger and result.ledger.get("unreadable"):
+            block = day_block("frames", "", result.day)
+            job.unreadable |= unreadable_frames(records, block, result.fingerprints[block])
+
+
+def _last_rate(objects: ObjectStore) -> float | None:
+    """Frames a second of the last run that processed any, for estimates."""
+    for key in sorted(objects.keys("runs"), reverse=True):
+        if key.startswith("runs/tmp/") or not key.endswith("/run.json"):
+            continue
+        try:
+            rate = json.loads(objects.read(key)).get("frames_per_s")
+        except (ValueError, FileNotFoundError):
+            continue
+        if rate:
+            return float(rate)
+    return None
+
+
+def _write_settings(records: Records, settings: dict[str, dict[str, Any]]) -> None:
+    for name, document in settings.items():
+        records.write_settings(name, document)
+
+
+def _write_run(job: Job, objects: ObjectStore) -> None:
+    seconds = job.execution.seconds
+    document = {
+        "run": job.run_id,
+        "campaign": job.campaign.model_dump(mode="json"),
+        "request": {
+            "years": job.request.years, "detectors": job.request.labels,
+            "cluster": job.request.cluster, "recompute": job.request.recompute,
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.started)),
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": {"host": platform.node(), "system": platform.platform(),
+                    "processor": platform.processor(), "cores": available_cores()},
+        "software": software_versions(),
+        "tasks": {"done": len(job.execution.results), "failed": len(job.execution.failures),
+                  "skipped": len(job.plan.skipped)},
+        "seconds_by_day": {d.isoformat(): dict(r.seconds)
+                           for d, r in sorted(job.execution.results.items())},
+        "frames_per_s": job.execution.n_frames / seconds if seconds else None,
+        "failures": {d.isoformat(): text for d, text in job.execution.failures.items()},
+        "interrupted": job.interrupted,
+        "ledger": job.ledger,
+    }  # fmt: skip
+    data = json.dumps(document, indent=1, default=str).encode()
+    objects.write(f"runs/{job.run_id}/run.json", data)
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of this package and of what its numbers come from."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _ranges(years: Sequence[int]) -> str:
+    runs: list[list[int]] = []
+    for year in sorted(years):
+        if runs and runs[-1][-1] == year - 1:
+            runs[-1].append(year)
+        else:
+            runs.append([year])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)

@@ -1,0 +1,215 @@
+"""What a run says about itself: tables for people, one JSON line for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from reprocess.archive.inputs import Column
+from reprocess.cube.open import open_cube, rates
+from reprocess.execute import Progress
+from reprocess.job import Job
+
+log = logging.getLogger("reprocess")
+LISTED_MAX = 10
+
+
+class ProgressLine:
+    """A progress bar on a terminal, plain lines in a log."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._on_terminal = sys.stderr.isatty() and not quiet
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, progress: Progress) -> None:
+        rate = progress.frames / progress.seconds if progress.seconds else 0.0
+        if self._on_terminal:
+            if self._bar is None:
+                self._bar = tqdm(total=progress.total, unit="day", file=sys.stderr)
+            self._bar.set_postfix_str(f"{rate:.1f} frames/s")
+            self._bar.update(progress.done - self._bar.n)
+        else:
+            left_s = progress.seconds / progress.done * (progress.total - progress.done)
+            log.info(
+                "%s %s, day %d of %d, %.1f frames/s, %.0f s left",
+                progress.task.day, "failed" if progress.error else "done",
+                progress.done, progress.total, rate, left_s,
+            )  # fmt: skip
+        if progress.error:
+            log.error("%s failed: %s", progress.task.day, progress.error)
+
+
+def plan_table(job: Job) -> str:
+    """The plan, by year: tasks by reason, frames, and the time it may take."""
+    rows = [("year", "days to do", "up to date", "frames", "because")]
+    for year in job.plan.years:
+        tasks = job.plan.of_year(year)
+        because = ", ".join(f"{n} {reason}" for reason, n in job.plan.by_reason(year).items())
+        skipped = sum(day.year == year for day in job.plan.skipped)
+        frames = sum(len(task.entries) for task in tasks)
+        rows.append((str(year), str(len(tasks)), str(skipped), str(frames), because or "-"))
+    frames = sum(len(task.entries) for task in job.plan.tasks)
+    if not job.plan.tasks:
+        estimate = "nothing to do"
+    elif job.expected_frames_per_s:
+        estimate = (
+            f"about {_duration(frames / job.expected_frames_per_s)} for {frames} frames at the "
+            f"{job.expected_frames_per_s:.1f} frames/s of the last run"
+        )
+    else:
+        estimate = f"{frames} frames; no earlier run in this store to estimate the time from"
+    stages: Counter[str] = Counter(b.stage for task in job.plan.tasks for b in task.todo)
+    blocks = ", ".join(f"{n} {stage}" for stage, n in stages.items())
+    return "\n".join([_table(rows), f"blocks: {blocks or 'none'}", estimate])
+
+
+def summary(job: Job) -> str:
+    """What was done, the ledger, the occurrence of each detector, and what failed."""
+    parts = [_ledger_table(job)]
+    occurrence = _occurrence_table(job)
+    if occurrence:
+        parts.append(occurrence)
+    parts += _listed("unreadable frames", job.unreadable)
+    ignored = dict(job.catalogue.ignored)
+    parts += _listed("files in the archive that are no frames", ignored)
+    failures = {str(day): text for day, text in sorted(job.execution.failures.items())}
+    parts += _listed("failed days (run again to retry; details under failures/)", failures)
+    parts += _listed("years left alone", {str(y): text for y, text in job.held.items()})
+    parts += _listed("damaged blocks, not counted", {str(b): t for b, t in job.damaged.items()})
+    if job.interrupted:
+        parts.append("interrupted: what is committed stays, run again to go on")
+    seconds = job.execution.seconds
+    done = len(job.execution.results)
+    parts.append(
+        f"{done} days done, {len(job.plan.skipped)} up to date"
+        + (f", {job.execution.n_frames / seconds:.1f} frames/s over {_duration(seconds)}"
+           if seconds and done else "")
+        + f". Stores: {job.campaign.store}"
+    )  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def json_line(job: Job) -> str:
+    """The run as one line of JSON; the keys are in docs/rerun.md."""
+    seconds = job.execution.seconds
+    years: dict[str, Any] = {}
+    for year in job.plan.years:
+        tasks = job.plan.of_year(year)
+        years[str(year)] = {
+            "done": sum(task.day in job.execution.results for task in tasks),
+            "skipped": sum(day.year == year for day in job.plan.skipped),
+            "failed": sum(day.year == year for day in job.execution.failures),
+            "to_do": len(tasks),
+            "by_reason": job.plan.by_reason(year),
+            "ledger": job.ledger.get(year, {}),
+            "frames_catalogued": _catalogued(job, year),
+            **({"held": job.held[year]} if year in job.held else {}),
+        }
+    store = job.campaign.store.rstrip("/")
+    document = {
+        "run": job.run_id,
+        "years": years,
+        "stores": {
+            "frames": f"{store}/frames",
+            "evidence": {label: f"{store}/evidence/{label}" for label in job.campaign.detectors},
+            "detections": {
+                label: f"{store}/detections/{label}" for label in job.campaign.detectors
+            },
+            "occurrence": f"{store}/occurrence.zarr",
+        },
+        "frames_per_s": round(job.execution.n_frames / seconds, 3) if seconds else None,
+        "archive": {
+            "files": job.catalogue.n_files,
+            "not_frames": len(job.catalogue.ignored),
+            "other_years": job.catalogue.n_other_years,
+        },
+        "complete": job.complete,
+    }
+    return json.dumps(document, sort_keys=True)
+
+
+def _ledger_table(job: Job) -> str:
+    columns = [str(column) for column in Column]
+    rows = [("year", "catalogued", *columns)]
+    for year in job.request.years:
+        ledger = job.ledger.get(year, {})
+        total = _catalogued(job, year)
+        if sum(ledger.values()) != total:
+            raise AssertionError(f"ledger of {year}: {ledger} does not add up to {total} frames")
+        rows.append((str(year), str(total), *(str(ledger.get(c, 0)) for c in columns)))
+    return "Frames\n" + _table(rows)
+
+
+def _catalogued(job: Job, year: int) -> int:
+    return sum(len(e) for day, e in job.catalogue.days.items() if day.year == year)
+
+
+def _occurrence_table(job: Job) -> str | None:
+    if not any(published for published in job.published) and job.execution.n_frames == 0:
+        return None
+    cube = open_cube(job.campaign.store)
+    total = rates(cube)
+    simulated = " (simulated sky)" if job.campaign.simulated else ""
+    rows = [
+        ("detector", "cell-frames observed", "with aurora", "share", "share where all observed")
+    ]
+    for label in job.campaign.detectors:
+        one = total.sel(detector=label)
+        observed, aurora = int(one["n_observed"].sum()), int(one["n_aurora"].sum())
+        common = int(one["n_observed_common"].sum())
+        rows.append(
+            (label, str(observed), str(aurora), _share(aurora, observed),
+             _share(int(one["n_aurora_common"].sum()), common))
+        )  # fmt: skip
+    note = "clouds are not screened: rates are lower bounds"
+    return f"Occurrence over all cells and MLT{simulated}; {note}\n" + _table(rows)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "not observed"
+
+
+def _listed(title: str, items: dict[str, str]) -> list[str]:
+    if not items:
+        return []
+    lines = [f"  {name}: {reason}" for name, reason in list(items.items())[:LISTED_MAX]]
+    if len(items) > LISTED_MAX:
+        lines.append(f"  … and {len(items) - LISTED_MAX} more")
+    return ["\n".join([f"{title}: {len(items)}", *lines])]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,145 @@
+"""The main job's command line: campaign → plan → execute → count → report → exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from reprocess import report
+from reprocess.campaign import Campaign, load_campaign, parse_years
+from reprocess.errors import ClusterError, ConfigurationError, LockHeld, ReprocessError
+from reprocess.job import Job, Request, run_job
+
+SAMPLE_DIRECTORY = "sample-run"
+EXIT_COMPLETE, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_CLUSTER, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the main job's arguments."""
+    parser.add_argument(
+        "campaign", nargs="?", help="campaign YAML; without one the sample campaign is run"
+    )
+    parser.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020 2023")
+    parser.add_argument("--detectors", metavar="A,B", help="labels to run; default all")
+    parser.add_argument(
+        "--cluster", default="local", metavar="NAME", help="local, serial, or tcp://HOST:PORT"
+    )
+    parser.add_argument(
+        "--store", metavar="URL", help="where the stores are; default the campaign's"
+    )
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY.SUB=VALUE", dest="overrides",
+        help="replace values of the campaign",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done")
+    parser.add_argument(
+        "--recompute", nargs="+", action="extend", default=[], metavar="WHAT",
+        help="frames, evidence, detections, cube, all, or a label: do it again",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the main job and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="reprocess run", description="Bring a campaign's stores and cube up to date."
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the main job from parsed arguments."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        campaign, sample = _campaign(options)
+        job = _run(campaign, options)
+        if not options.dry_run:
+            print(report.summary(job))
+            if sample is not None:
+                _picture_and_score(campaign, sample, job)
+        if options.json:
+            print(report.json_line(job))
+        if job.interrupted:
+            return EXIT_INTERRUPTED
+        return EXIT_COMPLETE if options.dry_run or job.complete else EXIT_FAILED
+    except (ClusterError, LockHeld) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CLUSTER
+    except ReprocessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    except KeyboardInterrupt:
+        print("interrupted: what is committed stays, run again to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _campaign(options: argparse.Namespace) -> tuple[Campaign, Path | None]:
+    """The campaign to run, and the sample's directory if it is the sample."""
+    if options.campaign is not None:
+        return load_campaign(options.campaign, options.overrides, store=options.store), None
+    from reprocess.simulate.archive import write_sample
+
+    directory = Path(SAMPLE_DIRECTORY if options.store is None else options.store).absolute()
+    path = directory / "sample.yaml"
+    if not path.exists():
+        logging.getLogger("reprocess").info("drawing the sample archive in %s", directory)
+        path = write_sample(directory)
+    store = str(directory / "store")
+    return load_campaign(path, options.overrides, store=store), directory
+
+
+def _run(campaign: Campaign, options: argparse.Namespace) -> Job:
+    try:
+        years = parse_years(options.years) if options.years else campaign.years
+    except ValueError as error:
+        raise ConfigurationError(f"--years: expected {error}") from error
+    outside = set(years) - set(campaign.years)
+    if outside:
+        raise ConfigurationError(
+            f"--years: found {', '.join(map(str, sorted(outside)))}, expected years of the "
+            f"campaign ({', '.join(map(str, campaign.years))})"
+        )
+    labels = tuple(campaign.detectors)
+    if options.detectors:
+        labels = tuple(dict.fromkeys(options.detectors.split(",")))
+    request = Request(years, labels, options.cluster, options.dry_run, tuple(options.recompute))
+    with report.ProgressLine() as progress:
+        job = run_job(campaign, request, logging.getLogger("reprocess").info, progress)
+    if options.dry_run:
+        print(report.plan_table(job))
+    return job
+
+
+def _picture_and_score(campaign: Campaign, directory: Path, job: Job) -> None:
+    from reprocess.cube.open import open_cube
+    from reprocess.plot.occurrence import draw_occurrence
+    from reprocess.simulate.score import format_score, score_sample
+
+    if not job.complete:
+        return
+    picture = directory / "occurrence.png"
+    text = directory / "score.txt"
+    if job.published or not picture.exists() or not text.exists():
+        draw_occurrence(open_cube(campaign.store), picture)
+        text.write_text(format_score(score_sample(campaign.store, campaign, directory)) + "\n")
+    print(f"\n{text.read_text()}\nPicture: {picture}\nCube: {campaign.store}/occurrence.zarr")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
