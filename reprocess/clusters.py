@@ -69,7 +69,7 @@ class DaskExecutor:
 
         waiting = iter(tasks)
         running: dict[Any, tuple[Task, int]] = {}
-        completed = as_completed()
+        completed = as_completed(loop=self.client.loop)
 
         def submit(task: Task, attempt: int) -> None:
             # pure=False: a block done again is a new task; its record, not Dask, says it is done.
@@ -153,6 +153,9 @@ def open_executor(cluster: str, n_tasks: int, say: Callable[[str], None]) -> Ite
 @contextlib.contextmanager
 def _local(n_tasks: int, say: Callable[[str], None]) -> Iterator[Executor]:
     import dask
+
+    # Read when distributed is first imported: its own log lines are for its developers.
+    dask.config.set({"logging.distributed": "error"})
     from distributed import Client, LocalCluster
 
     cores = available_cores()

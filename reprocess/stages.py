@@ -223,7 +223,7 @@ def frames_layout(campaign: Campaign, year: int) -> YearLayout:
             ),
         ),
         coordinates=(
-            Coordinate("channel", ("channel",), np.array(["red", "green", "blue"], dtype="U5")),
+            Coordinate("channel", ("channel",), np.array(["red", "green", "blue"])),
         ),
         attributes={"title": "all-sky frames", **campaign_attributes(campaign)},
     )  # fmt: skip
@@ -239,10 +239,8 @@ def evidence_layout(campaign: Campaign, label: str, year: int) -> YearLayout:
     coordinates = []
     if any("statistic" in v.dims for v in variables):
         coordinates = [
-            Coordinate(
-                "statistic", ("statistic",), np.array(["mean", "mean_absolute"], dtype="U13")
-            ),
-            Coordinate("channel", ("channel",), np.array(["red", "green"], dtype="U5")),
+            Coordinate("statistic", ("statistic",), np.array(["mean", "mean_absolute"])),
+            Coordinate("channel", ("channel",), np.array(["red", "green"])),
             *cell_coordinates(campaign, year),
         ]
     return YearLayout(
@@ -282,9 +280,9 @@ def detections_layout(campaign: Campaign, label: str, year: int) -> YearLayout:
                 "uint8",
                 255,
                 {
-                    "long_name": "share of the cell's visible solid angle with aurora",
+                    "long_name": "share of the cell's visible solid angle with aurora, in 254ths",
                     "units": "1",
-                    "scale_factor": float(np.float32(1 / 254)),
+                    "valid_max": 254,
                     "_FillValue": 255,
                     "comment": "stored 0-254, rounded down so that a share of 0.5 is 127; "
                     "255 = not observed, never 'no aurora'",
@@ -331,7 +329,7 @@ def cell_coordinates(campaign: Campaign, year: int | None = None) -> list[Coordi
         epochs = [campaign.camera[i] for i in epochs_in(campaign, year)]
         maps = [epoch_geometry(campaign, epoch).cellmap for epoch in epochs]
         found += [
-            Coordinate("epoch", ("epoch",), np.array([e.name for e in epochs], dtype="U16"),
+            Coordinate("epoch", ("epoch",), np.array([e.name for e in epochs]),
                        {"long_name": "camera epoch, by the time it is valid from"}),
             Coordinate("cell_n_pixels", ("epoch", "cell"),
                        np.stack([m.n_pixels for m in maps]).astype("int32"),

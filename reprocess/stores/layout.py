@@ -166,11 +166,13 @@ class YearLayout:
 def write_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
     """Write one small array in one chunk."""
     values = np.asarray(coordinate.values)
+    if values.dtype.kind == "U":
+        values = values.astype(object)  # Zarr v3 specifies variable-length strings only
     array = group.create_array(
         coordinate.name,
         shape=values.shape,
         chunks=tuple(max(1, n) for n in values.shape),
-        dtype=values.dtype,
+        dtype=str if values.dtype == object else values.dtype,
         fill_value=None,
         compressors=[zarr.codecs.ZstdCodec(level=1)],
         filters=None,

@@ -1,0 +1,110 @@
+"""Noise constants of a campaign's difference detector, from evidence that is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from reprocess import stages
+from reprocess.campaign import Campaign, Difference
+from reprocess.detectors.noise import estimate_noise, sweep_thresholds
+from reprocess.errors import ConfigurationError
+from reprocess.geometry.calibration import epoch_geometry
+from reprocess.stores.layout import DayReader
+from reprocess.stores.objects import open_objects
+from reprocess.stores.records import Records, day_block
+
+SWEEP_SIGMA = (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0)
+
+
+def measure_noise(
+    campaign: Campaign, label: str, spans: Sequence[tuple[str, str]], *, per_cell: bool
+) -> str:
+    """Estimate the noise of each camera epoch, as YAML for the campaign file.
+
+    Parameters
+    ----------
+    label : a detector of kind `difference` whose evidence is committed
+    spans : (start, end) times, UTC, without aurora
+    per_cell : one number for each cell instead of the sky's median
+
+    Returns
+    -------
+    str
+        For each epoch its `noise:` section, and as comments the share of cells that
+        thresholds would flag on these very frames: the false-cell rate to expect.
+
+    Raises
+    ------
+    ConfigurationError
+        If the label is no difference detector, a time is none, or too few frames are committed.
+    """
+    settings = campaign.detectors.get(label)
+    if not isinstance(settings, Difference):
+        raise ConfigurationError(
+            f"noise {label}: expected a detector of kind difference, one of "
+            f"{[k for k, v in campaign.detectors.items() if isinstance(v, Difference)]}"
+        )
+    delta, status, acquired = _evidence(campaign, label, _parse(spans))
+    epochs = campaign.epoch_index(acquired)
+    lines = []
+    for index in np.unique(epochs[epochs >= 0]):
+        epoch = campaign.camera[index]
+        mine = epochs == index
+        found = estimate_noise(delta[mine], status[mine])
+        observed = epoch_geometry(campaign, epoch).cellmap.observed
+        section = {"noise": found.settings(settings.statistic, per_cell)}
+        text = yaml.safe_dump(section, default_flow_style=None, width=100, sort_keys=False)
+        lines += [f"# camera epoch {epoch.name}: {int(mine.sum())} frames, {settings.statistic}"]
+        lines += text.splitlines()
+        shares = sweep_thresholds(delta[mine], status[mine], observed, SWEEP_SIGMA, found)
+        for (statistic, combine), values in shares.items():
+            row = "  ".join(
+                f"{k:g}: {100 * share:.2f} %" for k, share in zip(SWEEP_SIGMA, values, strict=True)
+            )
+            lines.append(f"# flagged at k_sigma, {statistic}, {combine}:  {row}")
+    return "\n".join(lines)
+
+
+def _parse(spans: Sequence[tuple[str, str]]) -> list[tuple[np.datetime64, np.datetime64]]:
+    try:
+        return [(np.datetime64(a, "us"), np.datetime64(b, "us")) for a, b in spans]
+    except ValueError as error:
+        raise ConfigurationError(
+            f"--between: {error}; expected ISO 8601 times such as 2021-06-01T10:00"
+        ) from error
+
+
+def _evidence(
+    campaign: Campaign, label: str, spans: list[tuple[np.datetime64, np.datetime64]]
+) -> tuple[NDArray[np.float16], NDArray[np.uint8], NDArray[np.datetime64]]:
+    objects = open_objects(campaign.store)
+    records = Records(objects)
+    listing = records.list()
+    deltas, states, times = [], [], []
+    for start, end in spans:
+        for day in np.arange(start.astype("datetime64[D]"), end.astype("datetime64[D]") + 1):
+            when: date = day.astype(object)
+            block = day_block("evidence", label, when)
+            found = listing.get(block, [])
+            if len(found) != 1:
+                continue
+            path = stages.evidence_path(label, when.year)
+            reader = DayReader(
+                objects, path, when, campaign.slots_per_day, records.read(block, found[0]).objects
+            )
+            acquired = reader.read("acquired").astype("datetime64[us]")
+            chosen = (acquired >= start) & (acquired < end)
+            deltas.append(reader.read("delta")[chosen])
+            states.append(reader.read("status")[chosen])
+            times.append(acquired[chosen])
+    if not deltas:
+        raise ConfigurationError(
+            f"noise {label}: no evidence is committed in {campaign.store} for these times; run "
+            f"the campaign with --detectors {label} first (threshold_dn lets it run without noise)"
+        )
+    return np.concatenate(deltas), np.concatenate(states), np.concatenate(times)
