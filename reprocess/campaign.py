@@ -355,6 +355,10 @@ def load_campaign(
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror}); expected a campaign YAML file"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{path}: is not text ({error}); expected YAML in UTF-8"
+        ) from error
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,4 +1,4 @@
-"""The one console command: `reprocess run|sample|plot|noise`, one thin function each."""
+"""The one console command: `reprocess run|sample|plot|noise|sweep`, one thin function each."""
 
 from __future__ import annotations
 
@@ -36,16 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = verbs.add_parser(
         "noise", help="noise constants of the difference method from aurora-free frames"
     )
-    verb.add_argument("campaign")
-    verb.add_argument("label", help="a detector of kind difference, already run")
-    verb.add_argument(
-        "--between", nargs=2, metavar="TIME", required=True, action="append",
-        help="aurora-free span, UTC, such as 2021-06-01T10:00 2021-06-01T11:00; may be repeated",
-    )  # fmt: skip
-    verb.add_argument("--store", metavar="URL")
-    verb.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+    _evidence_arguments(verb)
     verb.add_argument("--per-cell", action="store_true", help="one number for each sky cell")
     verb.set_defaults(call=_noise)
+
+    verb = verbs.add_parser("sweep", help="what the difference method flags at other thresholds")
+    _evidence_arguments(verb)
+    verb.set_defaults(call=_sweep)
 
     options = parser.parse_args(arguments)
     try:
@@ -54,6 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return run.EXIT_CONFIGURATION
     return code
+
+
+def _evidence_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("campaign")
+    verb.add_argument("label", help="a detector of kind difference, already run")
+    verb.add_argument(
+        "--between", nargs=2, metavar="TIME", required=True, action="append",
+        help="span of time, UTC, such as 2021-06-01T10:00 2021-06-01T11:00; may be repeated",
+    )  # fmt: skip
+    verb.add_argument("--store", metavar="URL")
+    verb.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -79,6 +87,15 @@ def _noise(options: argparse.Namespace) -> int:
     campaign = load_campaign(options.campaign, options.overrides, store=options.store)
     spans = [(start, end) for start, end in options.between]
     print(measure_noise(campaign, options.label, spans, per_cell=options.per_cell))
+    return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from reprocess.campaign import load_campaign
+    from reprocess.noise import sweep
+
+    campaign = load_campaign(options.campaign, options.overrides, store=options.store)
+    print(sweep(campaign, options.label, [(start, end) for start, end in options.between]))
     return 0
 
 

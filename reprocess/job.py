@@ -357,6 +357,7 @@ def _publish(
             say("the cube has another shape or selection: every committed year is counted again")
             for year in sorted(years & set(locks)):
                 stale[year] = _committed_days(campaign, job.plan, job.execution, year)
+            listing = records.list()  # the cube's records are gone
         for year, days in sorted(stale.items()):
             if year > last_year:
                 records.delete_all(Block("cube", "", f"{year:04d}"))

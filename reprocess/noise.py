@@ -19,6 +19,7 @@ from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Records, day_block
 
 SWEEP_SIGMA = (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0)
+SWEEP_DN = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0)
 
 
 def measure_noise(
@@ -43,12 +44,7 @@ def measure_noise(
     ConfigurationError
         If the label is no difference detector, a time is none, or too few frames are committed.
     """
-    settings = campaign.detectors.get(label)
-    if not isinstance(settings, Difference):
-        raise ConfigurationError(
-            f"noise {label}: expected a detector of kind difference, one of "
-            f"{[k for k, v in campaign.detectors.items() if isinstance(v, Difference)]}"
-        )
+    settings = _difference(campaign, label)
     delta, status, acquired = _evidence(campaign, label, _parse(spans))
     epochs = campaign.epoch_index(acquired)
     lines = []
@@ -68,6 +64,42 @@ def measure_noise(
             )
             lines.append(f"# flagged at k_sigma, {statistic}, {combine}:  {row}")
     return "\n".join(lines)
+
+
+def sweep(campaign: Campaign, label: str, spans: Sequence[tuple[str, str]]) -> str:
+    """Tabulate the share of observed cells that each rule and threshold flags.
+
+    The flagged share depends on statistic, threshold and AND/OR so strongly that one
+    number says little about the sky; the campaign's own rule is one column of one row.
+
+    Parameters
+    ----------
+    spans : (start, end) times, UTC
+
+    Raises
+    ------
+    ConfigurationError
+        If the label is no difference detector or no evidence is committed for the times.
+    """
+    _difference(campaign, label)
+    delta, status, acquired = _evidence(campaign, label, _parse(spans))
+    epoch = campaign.epoch_at(acquired[0]) if len(acquired) else None
+    observed = epoch_geometry(campaign, epoch or campaign.camera[0]).cellmap.observed
+    rows = ["threshold, DN    " + "".join(f"{dn:>8g}" for dn in SWEEP_DN)]
+    for (statistic, combine), shares in sweep_thresholds(delta, status, observed, SWEEP_DN).items():
+        values = "".join(f"{100 * share:7.1f}%" for share in shares)
+        rows.append(f"{statistic + ', ' + combine:<17}{values}")
+    return "\n".join(rows)
+
+
+def _difference(campaign: Campaign, label: str) -> Difference:
+    settings = campaign.detectors.get(label)
+    if not isinstance(settings, Difference):
+        known = [k for k, v in campaign.detectors.items() if isinstance(v, Difference)]
+        raise ConfigurationError(
+            f"{label}: expected a detector of kind difference, such as {', '.join(known) or 'none'}"
+        )
+    return settings
 
 
 def _parse(spans: Sequence[tuple[str, str]]) -> list[tuple[np.datetime64, np.datetime64]]:

@@ -12,7 +12,14 @@ from types import FrameType
 
 from reprocess import report
 from reprocess.campaign import Campaign, load_campaign, parse_years
-from reprocess.errors import ClusterError, ConfigurationError, LockHeld, ReprocessError
+from reprocess.errors import (
+    ClusterError,
+    ConfigurationError,
+    LockHeld,
+    LockLost,
+    ReprocessError,
+    StoreError,
+)
 from reprocess.job import Job, Request, run_job
 
 SAMPLE_DIRECTORY = "sample-run"
@@ -75,6 +82,9 @@ def run(options: argparse.Namespace) -> int:
     except (ClusterError, LockHeld) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CLUSTER
+    except (LockLost, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except ReprocessError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION

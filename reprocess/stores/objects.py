@@ -226,7 +226,8 @@ class MemoryObjects:
         self.data[_checked(key)] = bytes(data)
 
     def create(self, key: str, data: bytes) -> bool:
-        return self.data.setdefault(_checked(key), data) is data
+        mine = bytes(bytearray(data))  # an object of its own, so that `is` tells who was first
+        return self.data.setdefault(_checked(key), mine) is mine
 
     def delete(self, key: str) -> None:
         self.data.pop(_checked(key), None)

@@ -1,0 +1,416 @@
+"""A re-run does what changed and nothing else, and leaves what a first run would have."""
+
+import json
+import os
+import shutil
+import socket
+import time
+
+import pytest
+
+YEAR_END = ("2021-12-30", "2021-12-31", "2022-01-01", "2022-01-02")
+
+
+@pytest.fixture
+def done(tiny):
+    """A tiny campaign that has been run over four days around a new year."""
+    tiny.put_days(*YEAR_END)
+    outcome = tiny.run()
+    assert outcome.code == 0, outcome.err
+    assert outcome.done == 4
+    return tiny
+
+
+@pytest.fixture
+def no_images(monkeypatch):
+    """Make the test fail where a frame is read or decoded, or a network loaded or run."""
+
+    def refuse(*_arguments, **_settings):
+        pytest.fail("an image was read or a network was used")
+
+    def install():
+        monkeypatch.setattr("reprocess.archive.catalogue.ArchiveBytes.read", refuse)
+        monkeypatch.setattr("reprocess.archive.readers.numpy_array.NumpyArrayReader.read", refuse)
+        monkeypatch.setattr("reprocess.detectors.fcn._network", refuse)
+        monkeypatch.setattr("reprocess.detectors.fcn.logits_frame_by_frame", refuse)
+        monkeypatch.setattr("reprocess.detectors.difference.DifferenceDetector.measure", refuse)
+
+    yield install
+    monkeypatch.undo()
+
+
+def done_days(tiny):
+    """Days that the last run did."""
+    runs = max(tiny.store.glob("runs/2*/run.json"), key=lambda p: p.stat().st_mtime_ns)
+    return sorted(json.loads(runs.read_text())["seconds_by_day"])
+
+
+def test_a_second_run_does_nothing(done, no_images):
+    before = done.keys()
+    no_images()
+
+    outcome = done.run()
+
+    assert outcome.code == 0
+    assert outcome.years("done") == {2021: 0, 2022: 0}
+    assert outcome.years("skipped") == {2021: 2, 2022: 2}
+    assert outcome.years("ledger") == {2021: {"ok": 8}, 2022: {"ok": 8}}
+    assert done.keys() == before
+
+
+def test_two_first_runs_leave_the_same_bytes(done):
+    done.check_identity()
+
+
+def test_the_numbers_are_not_trivial(done):
+    """Both detectors observed cells, some with aurora and some without: identity compares that."""
+    import reprocess
+
+    cube = reprocess.open_cube(str(done.store))
+    for label in ("diff", "fcn"):
+        one = cube.sel(detector=label)
+        assert 0 < int(one["n_aurora"].sum()) < int(one["n_observed"].sum())
+
+
+def test_a_replaced_frame_redoes_its_day(done, frame_bytes):
+    done.put("2021-12-30", "00:10", frame_bytes(1))
+
+    outcome = done.run()
+
+    assert done_days(done) == ["2021-12-30"]
+    assert outcome.report["years"]["2021"]["by_reason"] == {"inputs changed": 1}
+    done.check_identity()
+
+
+def test_a_replaced_frame_before_midnight_redoes_the_next_day_too(done, frame_bytes):
+    before = done.keys()
+    done.put("2021-12-31", "23:50", frame_bytes(1))
+
+    outcome = done.run()
+
+    assert done_days(done) == ["2021-12-31", "2022-01-01"]
+    assert outcome.years("done") == {2021: 1, 2022: 1}
+    changed = {key for key, data in done.keys().items() if before.get(key) != data}
+    assert not [key for key in changed if "fcn" in key and "2022" in key]
+    assert not [key for key in changed if key.startswith("frames/2022")]
+    done.check_identity()
+
+
+def test_same_bytes_under_a_new_time_of_file_redo_nothing(done):
+    before = done.keys()
+    for path in done.archive.rglob("*.npy"):
+        os.utime(path, (time.time(), time.time() - 1e6))
+
+    outcome = done.run()
+
+    assert outcome.code == 0
+    assert outcome.done == 0
+    assert done.keys() == before
+
+
+def test_a_copied_archive_redoes_nothing(done):
+    before = done.keys()
+    copy = done.root / "copy"
+    shutil.copytree(done.archive, copy, copy_function=shutil.copyfile)
+    shutil.rmtree(done.archive)
+
+    outcome = done.run("--set", f"archive.url={copy}")
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.done == 0
+    assert done.keys() == before
+
+
+def test_the_cache_of_hashes_may_be_lost(done):
+    shutil.rmtree(done.store / "runs")
+
+    assert done.run().done == 0
+
+
+def test_an_added_year_is_all_that_runs(tiny):
+    tiny.document["years"] = [2021]
+    tiny.put_days("2021-12-30", "2021-12-31")
+    tiny.run()
+    before = tiny.keys()
+    tiny.document["years"] = [2021, 2022]
+    tiny.put_days("2022-01-01")
+
+    outcome = tiny.run()
+
+    assert outcome.years("done") == {2021: 0, 2022: 1}
+    after = tiny.keys()
+    unchanged = [key for key in before if "2021" in key]
+    assert [key for key in unchanged if after.get(key) != before[key]] == []
+    tiny.check_identity()
+
+
+def test_a_late_frame_redoes_its_day(done):
+    done.put("2022-01-02", "12:00")
+
+    done.run()
+
+    assert done_days(done) == ["2022-01-02"]
+    done.check_identity()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mlt_bins", 24), ("mlt_centred", True), ("cell_fraction_min", 0.3),
+        ("sun_elevation_max_deg", -15), ("compare", ["fcn"]),
+    ],
+)  # fmt: skip
+def test_counting_otherwise_reads_no_image(done, no_images, monkeypatch, key, value):
+    done.document["cube"][key] = value
+    before = done.keys()
+    no_images()
+
+    outcome = done.run("--years", "2021")
+
+    monkeypatch.undo()
+    assert outcome.code == 0, outcome.err
+    assert outcome.done == 0
+    changed = {k for k, v in done.keys().items() if before.get(k) != v}
+    assert {k for k in changed if not k.startswith("occurrence") and "/cube/" not in k} == set()
+    done.check_identity()
+
+
+@pytest.mark.parametrize(
+    ("label", "key", "value"),
+    [("fcn", "threshold", 0.4), ("diff", "threshold_dn", 12.0), ("diff", "combine", "or")],
+)
+def test_another_threshold_reads_no_image(done, no_images, monkeypatch, label, key, value):
+    done.document["detectors"][label][key] = value
+    no_images()
+
+    outcome = done.run()
+
+    monkeypatch.undo()
+    assert outcome.code == 0, outcome.err
+    assert outcome.report["years"]["2021"]["by_reason"] == {"settings changed": 2}
+    done.check_identity()
+
+
+def test_a_threshold_is_redone_in_every_committed_year(done, no_images, monkeypatch):
+    done.document["detectors"]["fcn"]["threshold"] = 0.4
+    no_images()
+
+    outcome = done.run("--years", "2022")
+
+    monkeypatch.undo()
+    assert outcome.years("done") == {2021: 2, 2022: 2}
+    done.check_identity()
+
+
+def test_recompute_a_label(done):
+    before = done.keys()
+
+    outcome = done.run("--recompute", "diff")
+
+    assert outcome.done == 4
+    assert outcome.report["years"]["2021"]["by_reason"] == {"recompute asked": 2}
+    assert done.keys() == before
+
+
+@pytest.mark.parametrize("what", ["frames", "evidence", "detections", "cube", "all"])
+def test_recompute_leaves_the_same_bytes(done, what):
+    before = done.keys()
+
+    outcome = done.run("--recompute", what)
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.done == (0 if what == "cube" else 4)
+    assert done.keys() == before
+
+
+def test_other_evidence_settings_under_a_label_are_refused(done):
+    before = done.keys()
+    done.document["detectors"]["diff"]["lag_s"] = 1200
+
+    outcome = done.run()
+
+    assert outcome.code == 2
+    assert "lag_s: found 1200" in outcome.err
+    assert "committed 600" in outcome.err
+    assert "diff-v2" in outcome.err
+    assert "--recompute diff" in outcome.err
+    assert done.keys() == before
+
+
+def test_other_evidence_settings_are_recomputed_when_asked(done):
+    done.document["detectors"]["diff"]["lag_s"] = 1200
+
+    outcome = done.run("--recompute", "diff")
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.done == 4
+    assert done.run().done == 0
+    done.check_identity()
+
+
+def test_recompute_of_one_year_does_not_mix_two_settings(done):
+    before = done.keys()
+    done.document["detectors"]["diff"]["lag_s"] = 1200
+
+    outcome = done.run("--recompute", "diff", "--years", "2021")
+
+    assert outcome.code == 2
+    assert "2022" in outcome.err
+    assert done.keys() == before
+
+
+def test_a_new_label_stands_beside_the_old(done, monkeypatch):
+    before = done.keys()
+    done.document["detectors"]["diff-v2"] = {**done.document["detectors"]["diff"], "lag_s": 1200}
+
+    outcome = done.run()
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.done == 4
+    after = done.keys()
+    old = [k for k in before if not k.startswith("occurrence") and "/cube/" not in k]
+    assert [k for k in old if after.get(k) != before[k]] == []
+    assert (done.store / "evidence" / "diff-v2" / "2021.zarr").exists()
+    monkeypatch.undo()
+    done.check_identity()
+
+
+def test_dry_run_writes_nothing(tiny):
+    tiny.put_days("2021-12-30")
+
+    outcome = tiny.run("--dry-run")
+
+    assert outcome.code == 0
+    assert "1 new" in outcome.out
+    assert outcome.years("to_do") == {2021: 1, 2022: 0}
+    assert not tiny.store.exists()
+
+
+def test_dry_run_of_a_change_writes_nothing(done, frame_bytes):
+    done.put("2021-12-30", "00:10", frame_bytes(1))
+    before = {p: p.read_bytes() for p in done.store.rglob("*") if p.is_file()}
+
+    outcome = done.run("--dry-run")
+
+    assert "1 inputs changed" in outcome.out
+    assert {p: p.read_bytes() for p in done.store.rglob("*") if p.is_file()} == before
+
+
+def test_a_removed_day_is_erased(done):
+    shutil.rmtree(done.path("2021-12-30", "00:00").parent)
+
+    outcome = done.run()
+
+    assert outcome.report["years"]["2021"]["by_reason"] == {"frames removed": 1}
+    assert outcome.years("done") == {2021: 1, 2022: 0}
+    assert not [k for k in done.keys() if "2021-12-30" in k]
+    assert done.run().done == 0
+    done.check_identity()
+
+
+@pytest.mark.parametrize("year", [2021, 2022])
+def test_a_removed_year_is_erased(done, year):
+    shutil.rmtree(done.archive / str(year))
+
+    outcome = done.run()
+
+    assert outcome.code == 0, outcome.err
+    assert done.run().done == 0
+    done.check_identity()
+
+
+def test_a_day_is_erased_under_a_label_that_the_campaign_dropped(done):
+    del done.document["detectors"]["fcn"]
+    shutil.rmtree(done.path("2021-12-30", "00:00").parent)
+
+    outcome = done.run()
+
+    assert outcome.code == 0, outcome.out
+    assert not [k for k in done.keys() if "2021-12-30" in k]
+
+
+def test_a_failed_block_is_exit_code_1_and_is_done_again(done, frame_bytes, monkeypatch):
+    done.put("2021-12-30", "00:10", frame_bytes(1))
+
+    def fail(*_arguments):
+        raise ValueError("no such sky")
+
+    monkeypatch.setattr("reprocess.detectors.difference.DifferenceDetector.fractions", fail)
+    outcome = done.run()
+    monkeypatch.undo()
+
+    assert outcome.code == 1
+    assert outcome.years("failed") == {2021: 1, 2022: 0}
+    assert "2021-12-30: ValueError: no such sky" in outcome.out
+    assert outcome.report["years"]["2021"]["ledger"] == {"ok": 4, "failed": 4}
+    failure = json.loads((done.store / "failures/2021/2021-12-30.json").read_text())
+    assert failure["error"] == "ValueError: no such sky"
+    assert done.run().code == 0
+    assert not (done.store / "failures/2021/2021-12-30.json").exists()
+    done.check_identity()
+
+
+def test_no_such_cluster_is_exit_code_2(tiny):
+    tiny.put_days("2021-12-30")
+
+    outcome = tiny.run("--cluster", "cloud")
+
+    assert outcome.code == 2
+    assert "--cluster cloud" in outcome.err
+
+
+def test_a_silent_scheduler_is_exit_code_3(tiny, monkeypatch):
+    import distributed
+
+    def nobody(*_arguments, **_settings):
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(distributed, "Client", nobody)
+    tiny.put_days("2021-12-30")
+
+    outcome = tiny.run("--cluster", "tcp://127.0.0.1:1")
+
+    assert outcome.code == 3
+    assert "no scheduler answers" in outcome.err
+    assert tiny.run().code == 0
+    tiny.check_identity()
+
+
+def test_a_year_that_another_run_writes_is_left_alone(done, frame_bytes):
+    from reprocess.stores.lock import acquire
+    from reprocess.stores.objects import open_objects
+
+    before = done.keys()
+    done.put("2021-12-30", "00:10", frame_bytes(1))
+    done.put("2022-01-02", "00:10", frame_bytes(2))
+    lock = acquire(open_objects(str(done.store)), "2021", "the-other-run", print)
+
+    outcome = done.run()
+
+    assert outcome.code == 1
+    assert outcome.years("done") == {2021: 0, 2022: 1}
+    assert "the-other-run" in outcome.report["years"]["2021"]["held"]
+    assert f"process {os.getpid()}" in outcome.out
+    assert socket.gethostname() in outcome.out
+    after = done.keys()
+    assert [k for k in before if "2021" in k and after.get(k) != before[k]] == []
+    lock.release()
+    assert done.run().years("done") == {2021: 1, 2022: 0}
+    done.check_identity()
+
+
+def test_damaged_bytes_are_never_counted(done):
+    victim = next(
+        p
+        for p in sorted(done.store.glob("detections/fcn/2021.zarr/fraction/c/**/*"))
+        if p.is_file()
+    )
+    victim.write_bytes(victim.read_bytes()[:-1] + b"\x00")
+    done.document["cube"]["mlt_bins"] = 24
+
+    outcome = done.run()
+
+    assert outcome.code == 1
+    assert "damaged blocks, not counted: 1" in outcome.out
+    assert done.run().code == 0
+    done.check_identity()
