@@ -219,7 +219,7 @@ class Campaign(Settings):
     archive: Archive
     store: str
     cadence_s: int = Field(gt=0, le=SECONDS_PER_DAY)
-    phase_s: float = 0.0
+    phase_s: int = 0
     image: Image = Image()
     process: Process = Process()
     cells: Cells = Cells()
@@ -258,6 +258,13 @@ class Campaign(Settings):
             raise ValueError("camera epochs in order of valid_from, each once")
         if not 0 <= self.phase_s < self.cadence_s:
             raise ValueError(f"phase_s from 0 to below cadence_s ({self.cadence_s})")
+        looser = self.process.sun_elevation_max_deg
+        if looser is not None and looser < self.cube.sun_elevation_max_deg:
+            raise ValueError(
+                f"process.sun_elevation_max_deg ({looser}) at or above "
+                f"cube.sun_elevation_max_deg ({self.cube.sun_elevation_max_deg}): the cube cannot "
+                f"count frames that are not processed"
+            )
         unknown = set(self.cube.compare) - set(self.detectors)
         if unknown:
             raise ValueError(
@@ -440,7 +447,9 @@ def _explain(error: ValidationError, source: str) -> str:
             for other in problems
         ):
             continue  # a section that holds a wrong key is not short of sections
-        location = [str(p) for p in problem["loc"] if str(p) not in ("difference", "fcn")]
+        location = [str(part) for part in problem["loc"]]
+        if location[:1] == ["detectors"] and len(location) > 2:
+            del location[2]  # pydantic names the kind that it took the detector for
         key = ".".join(location) or "campaign"
         if problem["type"] == "extra_forbidden":
             known = _known_keys(problem["loc"][:-1])

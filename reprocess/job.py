@@ -235,7 +235,7 @@ def _lock_years(
         try:
             locks[year] = acquire(objects, str(year), job.run_id, say)
         except LockHeld as error:
-            if year in busy:
+            if year in busy or year in job.request.years:
                 job.held[year] = str(error)
             say(str(error))
             continue

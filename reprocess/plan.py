@@ -44,6 +44,8 @@ class Task:
     todo : stale blocks and why, in the order of the stages
     committed : fingerprint of each block that is up to date and may be read
     erase : the day's frames are gone from the archive: leave nothing of it
+    withdrawn : committed blocks that rest on frames which are redone, but are not redone with
+        them: their records are taken back
     """
 
     day: date
@@ -52,6 +54,7 @@ class Task:
     todo: Mapping[Block, Reason]
     committed: Mapping[Block, str]
     erase: bool = False
+    withdrawn: tuple[Block, ...] = ()
 
     @property
     def reason(self) -> Reason:
@@ -238,8 +241,21 @@ class _Planner:
             default=0.0,
         )  # fmt: skip
         context = tail(self.catalogue.get(day - timedelta(days=1), ()), day, window_s)
+        withdrawn = [
+            block
+            for label in self._labels
+            for stage in ("detections", "evidence")
+            if (block := day_block(stage, label, day)) in self.listing and block not in todo
+        ]
         ordered = dict(sorted(todo.items(), key=lambda item: stages.STAGES.index(item[0].stage)))
-        return Task(day, tuple(self.catalogue[day]), context, ordered, committed)
+        return Task(
+            day,
+            tuple(self.catalogue[day]),
+            context,
+            ordered,
+            committed,
+            withdrawn=tuple(withdrawn) if frames is None else (),
+        )
 
     def _judge_frames(
         self, day: date, todo: dict[Block, Reason], committed: dict[Block, str]

@@ -93,7 +93,8 @@ def _epochs_between(campaign: Campaign, start: datetime, end: datetime) -> tuple
 def frames_settings(campaign: Campaign) -> dict[str, Any]:
     """What binds a whole frames store: changing it needs `--recompute frames` or a new store."""
     return {
-        "site": campaign.site.model_dump(mode="json"),
+        "site": campaign.site.model_dump(mode="json", exclude={"name"}),
+        "simulated": campaign.simulated,
         "reader": load_reader(campaign.archive.reader).settings(),
         "image": campaign.image.model_dump(mode="json"),
         "cadence_s": campaign.cadence_s,
@@ -177,10 +178,15 @@ def evidence_settings_half(campaign: Campaign, label: str, day: date) -> str:
     return fingerprint(None, _evidence_settings_key(campaign, label, day))[-len(half_digest(0)) :]
 
 
-def _evidence_settings_key(campaign: Campaign, label: str, day: date) -> str:
+def _evidence_settings_key(campaign: Campaign, label: str, day: date) -> Any:
     epochs = epochs_on(campaign, day)
     detector = detector_of(campaign, label)
-    return _evidence_settings_of(campaign, label, epochs if detector.uses_geometry else ())
+    settings = _evidence_settings_of(campaign, label, epochs if detector.uses_geometry else ())
+    # A change of camera shortly before midnight decides which earlier frames may be looked at.
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    reach = timedelta(seconds=context_s(campaign, label))
+    changes = [e.name for e in campaign.camera[1:] if midnight - reach < e.valid_from <= midnight]
+    return [settings, changes] if reach and changes else settings
 
 
 def detections_fingerprint(campaign: Campaign, label: str, day: date, evidence: str) -> str:
@@ -299,7 +305,7 @@ def detections_layout(campaign: Campaign, label: str, year: int) -> YearLayout:
         attributes={
             "title": f"detections of {label}",
             "detector": label,
-            **campaign_attributes(campaign),
+            **sky_attributes(campaign),
         },
     )
 
@@ -348,16 +354,25 @@ def _evidence_status() -> Variable:
     )
 
 
-def campaign_attributes(campaign: Campaign) -> dict[str, Any]:
-    """What every store says about where its numbers come from."""
-    site = campaign.site
+def sky_attributes(campaign: Campaign) -> dict[str, Any]:
+    """What stores with sky cells say beside `campaign_attributes`."""
     cells = epoch_geometry(campaign, campaign.camera[0]).cells
     return {
-        "campaign": campaign.name,
-        "simulated": str(campaign.simulated).lower(),
+        **campaign_attributes(campaign),
         "cloud_screening": "none",
         "azimuth_reference": cells.azimuth_reference,
         "north_azimuth_deg": round(float(cells.north_azimuth_deg), 3),
+    }
+
+
+def campaign_attributes(campaign: Campaign) -> dict[str, Any]:
+    """What every store says about where its numbers come from.
+
+    Only what is bound to the whole store: metadata never changes under committed days.
+    """
+    site = campaign.site
+    return {
+        "simulated": str(campaign.simulated).lower(),
         "site": site.code,
         "site_latitude_deg": site.latitude_deg,
         "site_longitude_deg": site.longitude_deg,

@@ -34,7 +34,14 @@ from reprocess.geometry.calibration import station_mlon_deg
 from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
 from reprocess.geometry.magnetic import mlt_hours
 from reprocess.plan import Task
-from reprocess.stores.layout import NOT_ACQUIRED_US, DayReader, DayWriter, YearLayout, chunk_slots
+from reprocess.stores.layout import (
+    NOT_ACQUIRED_US,
+    DayReader,
+    DayWriter,
+    YearLayout,
+    chunk_slots,
+    erase_day,
+)
 from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Block, Record, Records, day_block
@@ -161,17 +168,19 @@ class _DayBlock:
         """Leave nothing of the day: its records, then its chunks."""
         self._take_back()
         for block in self.task.todo:
-            layout = self._layout(block)
-            writer = self._writer(layout)
-            for variable in layout.variables:
-                shape = (self.slots, *variable.shape)
-                empty = np.broadcast_to(np.array(variable.fill, variable.dtype), shape)
-                writer.write(variable.name, 0, empty)
+            path = {
+                "frames": stages.frames_path(block.year),
+                "evidence": stages.evidence_path(block.label, block.year),
+                "detections": stages.detections_path(block.label, block.year),
+            }[block.stage]
+            erase_day(
+                self.objects, path, self.day, self.slots, lambda: self.lock.check(self.objects)
+            )
         return TaskResult(day=self.day, fingerprints={})
 
     def _take_back(self) -> None:
         """Delete the records of everything that is about to be overwritten, children first."""
-        for block in reversed(list(self.task.todo)):
+        for block in [*self.task.withdrawn, *reversed(list(self.task.todo))]:
             self.lock.check(self.objects)
             self.records.delete_all(block)
 
@@ -343,14 +352,6 @@ class _DayBlock:
         return DayWriter(
             self.objects, layout.path, self.day, self.slots, lambda: self.lock.check(self.objects)
         )
-
-    def _layout(self, block: Block) -> YearLayout:
-        year = self.day.year
-        if block.stage == "frames":
-            return stages.frames_layout(self.campaign, year)
-        if block.stage == "evidence":
-            return stages.evidence_layout(self.campaign, block.label, year)
-        return stages.detections_layout(self.campaign, block.label, year)
 
     def _spent(self, what: str, started: float) -> None:
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started

@@ -237,7 +237,8 @@ def _skeleton(campaign: Campaign, last_year: int) -> dict[str, bytes]:
                 "format_version": 1,
                 "title": "aurora occurrence: counts of frames observed and frames with aurora",
                 "settings_digest": half_digest(stages.cube_settings(campaign)),
-                **stages.campaign_attributes(campaign),
+                "campaign": campaign.name,
+                **stages.sky_attributes(campaign),
                 "sun_elevation_max_deg": cube.sun_elevation_max_deg,
                 "moon_elevation_max_deg": (
                     "none" if cube.moon_elevation_max_deg is None else cube.moon_elevation_max_deg

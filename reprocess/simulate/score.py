@@ -10,30 +10,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reprocess import stages
-from reprocess.campaign import Campaign, Difference, Fcn
+from reprocess.campaign import Campaign, Fcn
 from reprocess.cube.count import fraction_min, mlt_bin_index, mlt_bounds, select_frames
-from reprocess.detectors.detector import FRACTION_UNOBSERVED, EvidenceStatus
-from reprocess.detectors.difference import CHANNELS, DELTA, match_lag
-from reprocess.detectors.fcn import LOGIT
-from reprocess.errors import ConfigurationError
+from reprocess.detectors.detector import FRACTION_FULL, FRACTION_UNOBSERVED
 from reprocess.geometry.calibration import epoch_geometry
-from reprocess.simulate.score_cells import TruthCells, cell_colours, truth_cells
-from reprocess.simulate.score_levels import (
-    difference_levels,
-    network_levels,
-    threshold_at,
-    tune_colour,
-)
+from reprocess.simulate.score_levels import threshold_at, tune_colour
+from reprocess.simulate.score_read import Sample, read_sample
 from reprocess.simulate.score_tables import (
     Bin,
     Confusion,
@@ -45,9 +35,7 @@ from reprocess.simulate.score_tables import (
     format_score,
 )
 from reprocess.simulate.truth import DayTruth, load_truth
-from reprocess.stores.layout import NOT_ACQUIRED_US, DayReader, chunk_slots
-from reprocess.stores.objects import ObjectStore, open_objects
-from reprocess.stores.records import Block, Records, day_block
+from reprocess.stores.objects import open_objects
 
 __all__ = ["SampleScore", "format_score", "score_sample"]
 
@@ -57,36 +45,6 @@ FALSE_RATE_MAX = 0.01
 DRAWS = 2000
 SEED = 20250
 NOW, EITHER = "t", "t or t - lag"
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """All scored frames of a sample, in order of time.
-
-    Attributes
-    ----------
-    day : (n,) int64, index of the frame's UTC day among the scored days
-    mlt, sun_elevation, moon_elevation : (n,) float32
-    share, drift, change, ceiling : (n, cell), as `TruthCells`
-    before : (n, cell) float32, `share` of the frame a lag earlier, for the first difference
-        detector; NaN without one
-    colours : (n, cell, 3) float32
-    fractions, levels : label → (n, cell); levels of a difference detector are (n, 2, cell),
-        the campaign's rule and the stronger channel's
-    """
-
-    day: NDArray[np.int64]
-    mlt: NDArray[np.float32]
-    sun_elevation: NDArray[np.float32]
-    moon_elevation: NDArray[np.float32]
-    share: NDArray[np.float32]
-    before: NDArray[np.float32]
-    drift: NDArray[np.float32]
-    change: NDArray[np.float32]
-    ceiling: NDArray[np.uint8]
-    colours: NDArray[np.float32]
-    fractions: Mapping[str, NDArray[np.uint8]]
-    levels: Mapping[str, NDArray[np.float32]]
 
 
 def score_sample(store_url: str, campaign: Campaign, sample_dir: Path) -> SampleScore:
@@ -115,170 +73,10 @@ def score_sample(store_url: str, campaign: Campaign, sample_dir: Path) -> Sample
     """
     started = time.perf_counter()
     truth = load_truth(sample_dir)
-    sample = _read(open_objects(store_url), campaign, truth)
+    sample = read_sample(open_objects(store_url), campaign, truth)
     score = _score(sample, campaign, truth)
     values = {f.name: getattr(score, f.name) for f in fields(score)}
     return SampleScore(**{**values, "seconds": time.perf_counter() - started})
-
-
-# --- reading --------------------------------------------------------------------
-
-
-def _read(objects: ObjectStore, campaign: Campaign, truth: Mapping[date, DayTruth]) -> Sample:
-    records = Records(objects)
-    listing = records.list({day.year for day in truth})
-    blocks = [("frames", ""), *((s, x) for x in campaign.detectors for s in stages.STAGES[1:3])]
-    days = [
-        day
-        for day in truth
-        if all(len(listing.get(day_block(stage, label, day), ())) == 1 for stage, label in blocks)
-    ]
-    if not days:
-        raise ConfigurationError(
-            f"{objects.url}: found no day of the sample's truth committed for every detector "
-            f"({', '.join(campaign.detectors)}), expected {', '.join(map(str, truth))}; run the "
-            f"sample campaign into this store first"
-        )
-    cells = {day: truth_cells(campaign, truth[day]) for day in days}
-    parts: list[dict[str, Any]] = []
-    for number, day in enumerate(days):
-        readers = {
-            (stage, label): _reader(objects, records, campaign, listing, stage, label, day)
-            for stage, label in blocks
-        }
-        parts.append(_read_day(campaign, readers, cells, day, number))
-    labels = tuple(campaign.detectors)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Sample(
-        fractions={label: joined.pop(f"fraction {label}") for label in labels},
-        levels={label: joined.pop(f"level {label}") for label in labels},
-        **joined,
-    )
-
-
-def _reader(
-    objects: ObjectStore,
-    records: Records,
-    campaign: Campaign,
-    listing: Mapping[Block, list[str]],
-    stage: str,
-    label: str,
-    day: date,
-) -> DayReader:
-    block = day_block(stage, label, day)
-    path = {
-        "frames": stages.frames_path(day.year),
-        "evidence": stages.evidence_path(label, day.year),
-        "detections": stages.detections_path(label, day.year),
-    }[stage]
-    record = records.read(block, listing[block][0])
-    return DayReader(objects, path, day, campaign.slots_per_day, record.objects)
-
-
-def _read_day(
-    campaign: Campaign,
-    readers: Mapping[tuple[str, str], DayReader],
-    cells: Mapping[date, TruthCells],
-    day: date,
-    number: int,
-) -> dict[str, NDArray[Any]]:
-    """One day's columns of `Sample`, of the frames that every detector observed."""
-    labels = tuple(campaign.detectors)
-    acquired = readers["frames", ""].read("acquired")
-    observed = acquired != NOT_ACQUIRED_US
-    for label in labels:
-        detections = readers["detections", label]
-        observed &= detections.read("acquired") == acquired
-        observed &= detections.read("status") == EvidenceStatus.OBSERVED
-    slots = np.flatnonzero(observed)
-    times = acquired[slots].astype("datetime64[us]")
-    true = cells[day]
-    row = np.searchsorted(true.time, times)
-    found = np.zeros(len(times), np.bool_)
-    inside = row < len(true.time)
-    found[inside] = true.time[row[inside]] == times[inside]
-    slots, times, row = slots[found], times[found], row[found]
-    epoch = campaign.epoch_index(times)
-    first = readers["detections", labels[0]]
-    columns: dict[str, NDArray[Any]] = {
-        "day": np.full(len(slots), number, np.int64),
-        **{n: first.read(n)[slots] for n in ("mlt", "sun_elevation", "moon_elevation")},
-        "share": true.share[row],
-        "before": _before(campaign, cells, times),
-        "drift": true.drift_deg_per_min[row],
-        "change": true.change_per_min[row],
-        "ceiling": true.ceiling[row],
-        "colours": _colours(campaign, readers["frames", ""], slots, epoch),
-    }
-    for label in labels:
-        columns[f"fraction {label}"] = readers["detections", label].read("fraction")[slots]
-        columns[f"level {label}"] = _levels(
-            campaign, label, readers["evidence", label], slots, epoch
-        )
-    return columns
-
-
-def _before(
-    campaign: Campaign, cells: Mapping[date, TruthCells], times: NDArray[np.datetime64]
-) -> NDArray[np.float32]:
-    """(n, cell) true shares a lag before each time; NaN without a difference detector."""
-    settings = next((d for d in campaign.detectors.values() if isinstance(d, Difference)), None)
-    everything = np.concatenate([c.time for c in cells.values()])
-    share = np.concatenate([c.share for c in cells.values()])
-    if settings is None:
-        return np.full((len(times), share.shape[1]), np.nan, np.float32)
-    partner = match_lag(times, everything, settings.lag_s, settings.lag_tolerance_s)
-    return np.where((partner >= 0)[:, None], share[partner], np.float32(np.nan))
-
-
-def _colours(
-    campaign: Campaign, reader: DayReader, slots: NDArray[np.int64], epoch: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    chunk = chunk_slots(campaign.slots_per_day)
-    n_cells = stages.campaign_cells_count(campaign)
-    parts = [np.empty((0, n_cells, 3), np.float32)]
-    for start in np.unique(slots // chunk) * chunk:
-        mine = (slots >= start) & (slots < start + chunk)
-        images = reader.read("image", int(start), chunk)[slots[mine] - start]
-        maps = [epoch_geometry(campaign, campaign.camera[i]).cellmap for i in epoch[mine]]
-        parts.append(cell_colours(images, maps))
-    return np.concatenate(parts)
-
-
-def _levels(
-    campaign: Campaign,
-    label: str,
-    reader: DayReader,
-    slots: NDArray[np.int64],
-    epoch: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Levels of a label's evidence; NaN for a kind that is not known here."""
-    settings = campaign.detectors[label]
-    n_cells = stages.campaign_cells_count(campaign)
-    shape = (len(slots), 2, n_cells) if isinstance(settings, Difference) else (len(slots), n_cells)
-    levels = np.full(shape, np.nan, np.float32)
-    evidence = reader.read(DELTA if isinstance(settings, Difference) else LOGIT)[slots]
-    for index in np.unique(epoch):
-        frames, camera = epoch == index, campaign.camera[index]
-        if isinstance(settings, Difference):
-            rule = stages.detector_of(campaign, label).detection_settings(camera)
-            noise = rule.get("noise", {f"{c}_dn": 1.0 for c in CHANNELS})
-            unit = np.stack([np.broadcast_to(noise[f"{c}_dn"], n_cells) for c in CHANNELS])
-            for i, combine in enumerate((settings.combine, "or")):
-                levels[frames, i] = difference_levels(
-                    evidence[frames], unit.astype(np.float64), settings.statistic, combine
-                )
-        else:
-            levels[frames] = network_levels(
-                evidence[frames],
-                epoch_geometry(campaign, camera).cellmap,
-                campaign.image.size_px,
-                fraction_min(campaign.cube.cell_fraction_min),
-            )
-    return levels
-
-
-# --- scoring --------------------------------------------------------------------
 
 
 def _score(sample: Sample, campaign: Campaign, truth: Mapping[date, DayTruth]) -> SampleScore:
@@ -289,20 +87,23 @@ def _score(sample: Sample, campaign: Campaign, truth: Mapping[date, DayTruth]) -
         scored &= sample.fractions[label] != FRACTION_UNOBSERVED
     kept = scored.any(axis=1)
     # The stored fractions are rounded down to 254ths; so is the truth, for one rule.
-    now = scored & (np.floor(254 * np.nan_to_num(sample.share)) >= limit)
-    either = now | (scored & (np.floor(254 * np.nan_to_num(sample.before)) >= limit))
+    now = scored & (np.floor(FRACTION_FULL * np.nan_to_num(sample.share)) >= limit)
+    either = {
+        label: now | (scored & (np.floor(FRACTION_FULL * np.nan_to_num(before)) >= limit))
+        for label, before in sample.before.items()
+    }
     flags = {label: scored & (sample.fractions[label] >= limit) for label in labels}
     tuned = tune_colour(sample.colours, now, scored)
-    methods = []
-    for label in labels:
-        methods.append(MethodScore(label, NOW, confusion(flags[label], now, scored)))
-        if isinstance(campaign.detectors[label], Difference):
-            methods.append(MethodScore(label, EITHER, confusion(flags[label], either, scored)))
-    methods += [
-        MethodScore("colour and brightness", NOW, confusion(tuned.flags(sample.colours), now,
-                                                            scored)),
-        MethodScore("grid ceiling", NOW, confusion(sample.ceiling >= limit, now, scored)),
-    ]  # fmt: skip
+    compared = [(label, NOW, flags[label], now) for label in labels]
+    compared += [(label, EITHER, flags[label], positive) for label, positive in either.items()]
+    compared += [
+        ("colour and brightness", NOW, tuned.flags(sample.colours), now),
+        ("grid ceiling", NOW, sample.ceiling >= limit, now),
+    ]
+    methods = [
+        MethodScore(method, truth_at, confusion(flagged, positive, scored))
+        for method, truth_at, flagged, positive in compared
+    ]
     n_damaged = sum(int(day.damaged.sum()) for day in truth.values())
     bins = _bins(sample, now)
     return SampleScore(
@@ -357,13 +158,13 @@ def _points(
     campaign: Campaign,
     scored: NDArray[np.bool_],
     now: NDArray[np.bool_],
-    either: NDArray[np.bool_],
+    either: Mapping[str, NDArray[np.bool_]],
     bins: Mapping[str, NDArray[np.bool_]],
 ) -> Iterator[OperatingPoint]:
     def point(
         method: str, truth: str, threshold: str, flagged: NDArray[np.bool_]
     ) -> OperatingPoint:
-        clear = scored & ~(now if truth == NOW else either)
+        clear = scored & ~(now if truth == NOW else either[method])
         return OperatingPoint(
             method, truth, threshold, _share(flagged, clear), _share(flagged, now),
             tuple(_share(flagged, chosen) for chosen in bins.values()),
@@ -380,7 +181,7 @@ def _points(
         rules = dict.fromkeys((settings.combine, "or"))
         for i, combine in enumerate(rules):
             levels = sample.levels[label][:, i]
-            for truth, positive in ((NOW, now), (EITHER, either)):
+            for truth, positive in ((NOW, now), (EITHER, either[label])):
                 limit = threshold_at(levels, scored & ~positive, FALSE_RATE_MAX).limit
                 threshold = f"red {combine} green > {limit:.2f} {unit}"
                 yield point(label, truth, threshold, levels > limit)
@@ -438,7 +239,8 @@ def _occurrence_row(
     flags: Mapping[str, NDArray[np.bool_]],
 ) -> OccurrenceRow:
     def by_day(values: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.bincount(day, weights=(values & chosen).sum(axis=1), minlength=n_days)
+        per_frame = (values & chosen).sum(axis=1).astype(np.float64)
+        return np.asarray(np.bincount(day, per_frame, n_days), np.float64)
 
     observed, true = by_day(chosen), by_day(now)
     errors = []

@@ -148,7 +148,8 @@ def _ceiling(forms: NDArray[np.uint8], cellmap: CellMap, n_cells: int) -> NDArra
     mask = np.minimum(forms.sum(axis=2, dtype=np.float32) / np.float32(255.0), 1.0)
     size = len(mask) // STRIDE
     coarse = mask.reshape(size, STRIDE, size, STRIDE).mean(axis=(1, 3))
-    return cell_shares(coarse[None] - 0.5, cellmap.cell, cellmap.weight, n_cells, 0.0)[0]
+    shares = cell_shares(coarse[None] - 0.5, cellmap.cell, cellmap.weight, n_cells, 0.0)
+    return np.asarray(shares[0], np.uint8)
 
 
 @numba.njit(nogil=True, cache=True)

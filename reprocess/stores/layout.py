@@ -298,6 +298,27 @@ class DayWriter:
         return dict(sorted(self._view.written.items()))
 
 
+def erase_day(
+    objects: ObjectStore, path: str, day: date, slots_per_day: int, guard: Callable[[], None]
+) -> None:
+    """Remove a UTC day's chunks from a year store, whatever arrays it holds."""
+    start = day_start(day, slots_per_day)
+    chunks: dict[str, int] = {}
+    for key in sorted(objects.keys(path)):
+        name, separator, index = key[len(path) + 1 :].partition("/c/")
+        if not separator:
+            continue
+        if name not in chunks:
+            array = _json(objects.read(f"{path}/{name}/zarr.json"))
+            along_time = "time" in array["dimension_names"] and name != "time"
+            shape = array["chunk_grid"]["configuration"]["chunk_shape"]
+            chunks[name] = int(shape[0]) if along_time else 0
+        first = int(index.split("/")[0]) * chunks[name]
+        if chunks[name] and start <= first < start + slots_per_day:
+            guard()
+            objects.delete(key)
+
+
 class DayReader:
     """Reads one UTC day of one year store, refusing bytes that its record does not name."""
 

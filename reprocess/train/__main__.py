@@ -15,7 +15,7 @@ from reprocess.detectors.weights import load_network, read_card, save_network
 from reprocess.train.dataset import VALIDATION_FROM, cached_frames, colour_statistics
 from reprocess.train.loop import Recipe, evaluate, train
 
-START_KEYS = ("command", "seed", "steps", "minutes", "split", "data")
+START_KEYS = ("command", "seed", "steps", "minutes", "split", "started_from")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         if option in command:
             command[command.index(option) + 1] = path.name
     card = {
-        "data": "simulated all-sky frames only (reprocess.simulate); no real image was used",
+        "data": "simulated all-sky frames only (reprocess.simulate); no real image was trained on, "
+        "though the simulator's ranges were widened after looking at some",
         "split": {
             "training": f"family training, scenes {first} to {first + args.frames - 1}",
             "validation": f"family training, {args.validation} scenes from {VALIDATION_FROM} on; "
