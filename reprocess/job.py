@@ -126,6 +126,7 @@ def run_job(
         try:
             _write_settings(records, settings)
             _run_tasks(job, objects, locks, seen, on_progress, say)
+            _remove_empty_years(objects, records, locks)
             _publish(job, objects, records, locks, heartbeat, say)
         except KeyboardInterrupt:
             job.interrupted = True
@@ -230,7 +231,11 @@ def _lock_years(
     committed = {b.year for b in listing if b.stage == "detections"}
     locks: dict[int, Lock] = {}
     for year in sorted(busy | committed | set(job.request.years)):
-        if year not in busy and not _cube_is_stale(job, listing, year):
+        if not (
+            year in busy
+            or _cube_is_stale(job, listing, year)
+            or _is_left_behind(objects, listing, year)
+        ):
             continue
         try:
             locks[year] = acquire(objects, str(year), job.run_id, say)
@@ -270,13 +275,30 @@ def _run_tasks(
                 seen.remember(day, by_day[day].entries, Known(result.inputs, result.tails))
 
 
+def _remove_empty_years(objects: ObjectStore, records: Records, locks: dict[int, Lock]) -> None:
+    """Remove the stores of years that hold no day any more; the frames' last, see below."""
+    kept = {block.year for block in records.list() if block.stage != "cube"}
+    for year in sorted(set(locks) - kept):
+        for stage in ("detections", "evidence", "frames"):
+            for key in [k for k in objects.keys(stage) if f"/{year:04d}.zarr/" in k]:
+                locks[year].token.check(objects)
+                objects.delete(key)
+
+
+def _is_left_behind(objects: ObjectStore, listing: Listing, year: int) -> bool:
+    """Whether a killed run laid a year out, frames first, and no day of it was begun."""
+    if any(block.year == year for block in listing):
+        return False
+    return next(iter(objects.keys(stages.frames_path(year))), None) is not None
+
+
 def _layouts(campaign: Campaign, tasks: Sequence[Any]) -> list[YearLayout]:
     wanted: dict[tuple[str, str, int], None] = {}
     for task in tasks:
-        for block in task.todo:
+        for block in () if task.erase else task.todo:
             wanted[block.stage, block.label, block.year] = None
     layouts = []
-    for stage, label, year in sorted(wanted):
+    for stage, label, year in sorted(wanted, key=lambda w: (stages.STAGES.index(w[0]), w)):
         if label and label not in campaign.detectors:
             continue
         if stage == "frames":
@@ -364,6 +386,8 @@ def _publish(
                 continue
             facts = _day_facts(job, records, listing, days)
             done = publish_year(objects, campaign, year, days, facts, guard(year))
+            if not days:  # all its counts are 0, and objects of zeros are not stored
+                records.delete_all(Block("cube", "", f"{year:04d}"))
             job.published.append(done)
             job.damaged |= dict(done.damaged)
             say(f"cube: {year} counted from {done.n_days} days")

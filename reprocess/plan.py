@@ -21,6 +21,11 @@ from reprocess.errors import ConfigurationError
 from reprocess.stores.records import HALF, Block, Listing, day_block
 
 
+UNFINISHED = "0" * 2 * HALF
+"""Fingerprint of the mark that stands for a day's frames while they are made: so a day that a
+killed run left behind is found again, even if its frames have left the archive since."""
+
+
 class Reason(enum.StrEnum):
     """Why a block is done."""
 
@@ -218,13 +223,14 @@ class _Planner:
                 self.tasks.append(Task(day, (), (), todo, committed))
 
     def _erasure(self, day: date) -> Task:
+        # Blocks without a record too: a killed run may have left their chunks.
+        labels = sorted({*self._labels, *self.campaign.detectors})
         blocks = [
             day_block("frames", "", day),
-            *(day_block("evidence", label, day) for label in self._labels),
-            *(day_block("detections", label, day) for label in self._labels),
+            *(day_block("evidence", label, day) for label in labels),
+            *(day_block("detections", label, day) for label in labels),
         ]
-        todo = {block: Reason.REMOVED for block in blocks if block in self.listing}
-        return Task(day, (), (), todo, {}, erase=True)
+        return Task(day, (), (), dict.fromkeys(blocks, Reason.REMOVED), {}, erase=True)
 
     def _task(self, day: date) -> Task | None:
         todo: dict[Block, Reason] = {}
@@ -326,7 +332,7 @@ class _Planner:
         found = self.listing.get(block, [])
         if not found:
             todo[block] = Reason.NEW
-        elif len(found) > 1:
+        elif len(found) > 1 or UNFINISHED in found:
             todo[block] = Reason.INTERRUPTED
         elif again:
             todo[block] = Reason.RECOMPUTE
@@ -344,4 +350,4 @@ class _Planner:
 
     def _single(self, block: Block) -> str | None:
         found = self.listing.get(block, [])
-        return found[0] if len(found) == 1 else None
+        return found[0] if len(found) == 1 and UNFINISHED not in found else None

@@ -33,7 +33,7 @@ from reprocess.errors import UnreadableFrame
 from reprocess.geometry.calibration import station_mlon_deg
 from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
 from reprocess.geometry.magnetic import mlt_hours
-from reprocess.plan import Task
+from reprocess.plan import UNFINISHED, Task
 from reprocess.stores.layout import (
     NOT_ACQUIRED_US,
     DayReader,
@@ -176,19 +176,29 @@ class _DayBlock:
             erase_day(
                 self.objects, path, self.day, self.slots, lambda: self.lock.check(self.objects)
             )
+        self.lock.check(self.objects)
+        self.records.delete_all(day_block("frames", "", self.day))
         return TaskResult(day=self.day, fingerprints={})
 
     def _take_back(self) -> None:
         """Delete the records of everything that is about to be overwritten, children first."""
         for block in [*self.task.withdrawn, *reversed(list(self.task.todo))]:
             self.lock.check(self.objects)
-            self.records.delete_all(block)
+            if block.stage == "frames":
+                # Until the day is whole a mark tells of it, should its frames leave the archive.
+                self.records.write(Record(block, UNFINISHED))
+                found = self.records.list([block.year]).get(block, [])
+                self.records.delete(block, [f for f in found if f != UNFINISHED])
+            else:
+                self.records.delete_all(block)
 
     def _commit(
         self, block: Block, fingerprint: str, digests: dict[str, str], facts: dict[str, Any]
     ) -> None:
         self.lock.check(self.objects)
         self.records.write(Record(block, fingerprint, digests, facts))
+        if block.stage == "frames":
+            self.records.delete(block, [UNFINISHED])
         self.fingerprints[block] = fingerprint
 
     # --- frames and evidence, streamed ------------------------------------------

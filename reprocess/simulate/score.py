@@ -249,7 +249,7 @@ def _occurrence_row(
         error, low, high = relative_error(found, true, observed)
         errors.append(RateError(label, float(found.sum() / observed.sum()), error, low, high))
     return OccurrenceRow(
-        name, int((observed > 0).sum()), int(observed.sum()),
+        name, int((observed > 0).sum()), int((true > 0).sum()), int(observed.sum()),
         float(true.sum() / observed.sum()), tuple(errors),
     )  # fmt: skip
 

@@ -85,10 +85,14 @@ class RateError:
 
 @dataclass(frozen=True)
 class OccurrenceRow:
-    """One group of cell-frames: all, an MLT bin or an elevation ring."""
+    """One group of cell-frames: all, an MLT bin or an elevation ring.
+
+    `n_days` observed it, in `n_days_aurora` of them with true aurora.
+    """
 
     group: str
     n_days: int
+    n_days_aurora: int
     n_observed: int
     true_rate: float
     errors: tuple[RateError, ...]
@@ -197,7 +201,12 @@ def _occurrence(score: SampleScore) -> str:
         head += [label, "error", "95 % interval"]
     rows = []
     for row in score.occurrence:
-        cells = [row.group, str(row.n_days), str(row.n_observed), _percent(row.true_rate)]
+        cells = [
+            row.group,
+            f"{row.n_days_aurora} of {row.n_days}",
+            str(row.n_observed),
+            _percent(row.true_rate),
+        ]
         for e in row.errors:
             interval = "-" if math.isnan(e.low) else f"{_signed(e.low)} to {_signed(e.high)}"
             cells += [_percent(e.rate), _signed(e.error), interval]
@@ -208,6 +217,8 @@ def _occurrence(score: SampleScore) -> str:
             f"({SIMULATED})",
             f"  Sun at or below {score.sun_elevation_max_deg:g} deg; intervals: {score.draws} "
             f"bootstrap draws of whole UTC days; - = fewer than two days with true aurora",
+            "  days: with true aurora, of those observed; an interval from two or three days is "
+            "too narrow",
             *_table(head, rows, left=1),
         ]
     )

@@ -196,11 +196,12 @@ def lay_out(objects: ObjectStore, layout: YearLayout, *, replace: bool = False) 
     StoreError
         If the store holds arrays of another shape or type under this path.
     """
+    lacking: dict[str, bytes] = {}
     for key, data in layout.objects().items():
         try:
             present = objects.read(key)
         except FileNotFoundError:
-            objects.write(key, data)
+            lacking[key] = data
             continue
         if present == data:
             continue
@@ -213,6 +214,9 @@ def lay_out(objects: ObjectStore, layout: YearLayout, *, replace: bool = False) 
             )
         if reshaped:
             objects.delete_tree(f"{key.removesuffix('/zarr.json')}/c")
+        lacking[key] = data
+    # Only now, so that a refused layout leaves the consolidated metadata as it was.
+    for key, data in lacking.items():
         objects.write(key, data)
 
 
@@ -257,7 +261,7 @@ class DayWriter:
         self._start = day_start(day, slots_per_day)
         self._slots = slots_per_day
         self._guard = guard
-        self._written: dict[str, int] = {}
+        self._written: dict[str, set[int]] = {}
 
     def write(self, name: str, slot: int, values: NDArray[Any]) -> None:
         """Replace the chunks from a slot of the day on.
@@ -288,11 +292,11 @@ class DayWriter:
             self._guard()
             start = self._start + slot + first
             array[start : start + chunk] = values[first : first + chunk]
-        self._written[name] = self._written.get(name, 0) + len(values)
+        self._written.setdefault(name, set()).update(range(slot, slot + len(values)))
 
     def finish(self, names: Sequence[str]) -> dict[str, str]:
         """Digests by key of what the day left; all `names` must have been written whole."""
-        short = [name for name in names if self._written.get(name, 0) != self._slots]
+        short = [name for name in names if len(self._written.get(name, ())) != self._slots]
         if short:
             raise ValueError(f"{self._view.path}: {', '.join(short)} not written for the whole day")
         return dict(sorted(self._view.written.items()))

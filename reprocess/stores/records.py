@@ -160,6 +160,8 @@ class Records:
             document = json.loads(self._objects.read(f"records/settings/{name}.json"))
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise StoreError(f"records/settings/{name}.json: is not JSON ({error})") from error
         if not isinstance(document, dict):
             raise StoreError(f"records/settings/{name}.json: expected a mapping")
         return document

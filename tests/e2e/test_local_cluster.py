@@ -1,0 +1,102 @@
+"""Worker processes, and a Ctrl-C, leave what a serial run leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+DAYS = ("2021-12-30", "2021-12-31", "2022-01-01", "2022-01-02")
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_local_cluster_equals_the_serial_run(tiny, monkeypatch):
+    monkeypatch.setattr("reprocess.clusters.available_cores", lambda: 2)
+    tiny.put_days(*DAYS)
+    tiny.path("2021-12-30", "00:10").write_bytes(b"")
+
+    outcome = tiny.run("--cluster", "local")
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.done == 4
+    tiny.check_identity()
+
+
+# Lets the first days through, then waits, so that the signal always meets a run in the middle.
+SLOWLY = """
+import os, sys, time
+from reprocess import run, worker
+whole = worker.process_block
+
+def process_block(task, *arguments):
+    result = whole(task, *arguments)
+    print("DAY DONE", flush=True)
+    time.sleep(1.0)
+    return result
+
+import reprocess.execute
+reprocess.execute.process_block = process_block
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on(tiny, number):
+    tiny.put_days(*DAYS)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, str(tiny.file), "--cluster", "serial", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "DAY DONE\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    assert "interrupted" in out
+    assert "Traceback" not in err
+    outcome = tiny.run()
+    assert outcome.code == 0, outcome.err
+    assert 0 < outcome.done < 4
+    tiny.check_identity()
+
+
+def test_a_killed_run_is_taken_over(tiny, caplog):
+    tiny.put_days(*DAYS)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, str(tiny.file), "--cluster", "serial"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "DAY DONE\n"
+    process.kill()
+    process.communicate(timeout=60)
+
+    caplog.set_level("INFO")
+    outcome = tiny.run()
+
+    assert outcome.code == 0, outcome.err
+    assert f"its process {process.pid} is gone" in caplog.text
+    assert 0 < outcome.done < 4
+    tiny.check_identity()
+
+
+def test_an_interrupt_stops_a_local_cluster(tiny):
+    tiny.put_days(*DAYS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reprocess.run", str(tiny.file), "--cluster", "local"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"}, process_group=0,
+    )  # fmt: skip
+    for line in process.stderr:
+        if "workers on this machine" in line:
+            break
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode in (130, 0), err
+    outcome = tiny.run()
+    assert outcome.code == 0, outcome.err
+    tiny.check_identity()
