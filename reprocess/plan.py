@@ -20,7 +20,6 @@ from reprocess.campaign import Campaign
 from reprocess.errors import ConfigurationError
 from reprocess.stores.records import HALF, Block, Listing, day_block
 
-
 UNFINISHED = "0" * 2 * HALF
 """Fingerprint of the mark that stands for a day's frames while they are made: so a day that a
 killed run left behind is found again, even if its frames have left the archive since."""

@@ -110,7 +110,7 @@ def test_every_task_comes_back_once_with_its_own_result(executor, book, n):
     assert all(threads >= 1 for threads in book.threads)
 
 
-def test_an_exception_is_an_outcome_and_stops_no_other_task(executor, book):
+def test_an_exception_is_an_outcome_and_stops_no_other_task(executor):
     tasks = make_tasks(8)
     bad = tasks[3].day
     found = outcomes(executor, tasks, {bad: [StoreError("a/key: stale")] * 9})
@@ -238,7 +238,7 @@ def test_a_cluster_is_named_or_refused():
         pass
 
 
-def test_a_running_scheduler_is_found_by_its_address(client, monkeypatch):
+def test_a_running_scheduler_is_found_by_its_address(monkeypatch):
     monkeypatch.setattr(clusters, "available_cores", lambda: 1)
     said = []
     from distributed import LocalCluster

@@ -95,8 +95,10 @@ def test_frames_beside_each_other_in_a_slot(stills):
 
 
 def test_a_displaced_frame_takes_a_free_slot(stills):
+    stills.path("2021-12-31", "00:10").unlink()
     stills.path("2021-12-31", "00:20").unlink()
-    stills.put("2021-12-31", "00:19", jpeg(19))  # of the slot before, which is taken
+    stills.put("2021-12-31", "00:15", jpeg(15))
+    stills.put("2021-12-31", "00:19", jpeg(19))
 
     assert ledger(stills.run()) == {"ok": 6}
 

@@ -329,6 +329,39 @@ def test_a_day_is_erased_under_a_label_that_the_campaign_dropped(done):
     assert not (done.store / "evidence/fcn/2021.zarr/logit/c/363").exists()
 
 
+@pytest.mark.parametrize("method", ["_commit", "_write_evidence", "_write_detections"])
+def test_a_day_that_failed_half_way_and_then_left_the_archive(done, monkeypatch, method):
+    def fail(*_arguments):
+        raise ValueError("stopped")
+
+    done.put_days("2021-06-10")
+    monkeypatch.setattr(f"reprocess.worker._DayBlock.{method}", fail)
+    assert done.run().code == 1
+    monkeypatch.undo()
+    shutil.rmtree(done.path("2021-06-10", "00:00").parent)
+
+    outcome = done.run()
+
+    assert outcome.code == 0, outcome.err
+    done.check_identity()
+
+
+def test_a_year_that_was_laid_out_and_then_left_the_archive(tiny, monkeypatch):
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    tiny.put_days("2021-12-31", "2022-01-01")
+    assert tiny.run("--years", "2021").code == 0
+    monkeypatch.setattr("reprocess.job.execute", interrupt)
+    assert tiny.run().code == 130
+    monkeypatch.undo()
+    assert (tiny.store / "frames/2022.zarr").exists()
+    shutil.rmtree(tiny.archive / "2022")
+
+    assert tiny.run().code == 0
+    tiny.check_identity()
+
+
 def test_a_failed_block_is_exit_code_1_and_is_done_again(done, frame_bytes, monkeypatch):
     done.put("2021-12-30", "00:10", frame_bytes(1))
 

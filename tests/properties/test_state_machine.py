@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -30,9 +30,9 @@ COMMON = {
 }
 PROFILES = {
     "ci": settings(max_examples=50, stateful_step_count=7, **COMMON),
-    "thorough": settings(max_examples=1000, stateful_step_count=25, **COMMON)
-    if os.environ.get("HYPOTHESIS_SEEDED")
-    else settings(max_examples=1000, stateful_step_count=25, **{**COMMON, "derandomize": False}),
+    "thorough": settings(
+        max_examples=1000, stateful_step_count=20, **{**COMMON, "derandomize": False}
+    ),
 }
 
 DAYS = ("2021-12-30", "2021-12-31", "2022-01-01", "2022-01-02")
@@ -165,6 +165,7 @@ class Archives(RuleBasedStateMachine):
         try:
             self.tiny.run()
         except Killed:
+            event(f"killed at {place or 'any key'}")
             # The dead run's process is another one than the next run's.
             self.guillotine.incarnation += 1
         finally:
@@ -205,7 +206,6 @@ class Archives(RuleBasedStateMachine):
             ]
         )
         if state not in self.oracle:
-            fresh = self.directory / "fresh"
             self.oracle[state] = self.tiny.from_scratch()
             for fresh in self.directory.glob("fresh-*"):
                 shutil.rmtree(fresh)

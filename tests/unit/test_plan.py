@@ -104,13 +104,15 @@ def all_blocks(first, following, labels=("diff", "fast")):
     }  # fmt: skip
 
 
+def every_day(blocks):
+    return dict.fromkeys((FIRST, SECOND, THIRD), blocks)
+
+
 def test_everything_is_new_in_an_empty_store(world):
     world.listing = {}
     world.known = {}
     plan = world.plan()
-    assert reasons(plan) == dict.fromkeys(
-        (FIRST, SECOND, THIRD), all_blocks(Reason.NEW, Reason.NEW)
-    )
+    assert reasons(plan) == every_day(all_blocks(Reason.NEW, Reason.NEW))
     assert plan.skipped == ()
     assert plan.committed == {}
     assert plan.years == (2020,)
@@ -164,9 +166,7 @@ def test_inputs_that_are_not_known_are_changed(world):
 
 def test_changed_frame_settings_are_changed_settings(world, small_campaign):
     plan = world.plan(campaign=small_campaign(phase_s=30))
-    assert reasons(plan) == dict.fromkeys(
-        (FIRST, SECOND, THIRD), all_blocks(Reason.SETTINGS, Reason.PARENT)
-    )
+    assert reasons(plan) == every_day(all_blocks(Reason.SETTINGS, Reason.PARENT))
 
 
 def test_another_reading_of_frames_before_settings_says_inputs(world, small_campaign):
@@ -178,9 +178,7 @@ def test_another_reading_of_frames_before_settings_says_inputs(world, small_camp
 
 def test_a_threshold_redoes_the_detections_of_its_label_only(world, small_campaign):
     plan = world.plan(campaign=small_campaign(detectors__diff__threshold_dn=7.0))
-    assert reasons(plan) == dict.fromkeys(
-        (FIRST, SECOND, THIRD), {"detections diff": Reason.SETTINGS}
-    )
+    assert reasons(plan) == every_day({"detections diff": Reason.SETTINGS})
     task = plan.tasks[0]
     assert task.committed[day_block("evidence", "diff", FIRST)]
     assert day_block("detections", "fast", FIRST) in plan.committed
@@ -189,8 +187,7 @@ def test_a_threshold_redoes_the_detections_of_its_label_only(world, small_campai
 
 def test_an_evidence_setting_redoes_its_label_only(world, small_campaign):
     plan = world.plan(campaign=small_campaign(detectors__fast__sky_shift_max_dn=9.0))
-    assert reasons(plan) == dict.fromkeys(
-        (FIRST, SECOND, THIRD),
+    assert reasons(plan) == every_day(
         {"evidence fast": Reason.SETTINGS, "detections fast": Reason.PARENT},
     )
     assert plan.tasks[0].committed[day_block("frames", "", FIRST)]
@@ -254,13 +251,12 @@ def test_a_lost_record_is_a_new_block_and_its_child_follows(world):
 )  # fmt: skip
 def test_recompute_redoes_what_was_asked_and_what_follows(world, recompute, expected):
     plan = world.plan(recompute=[recompute])
-    assert reasons(plan) == dict.fromkeys((FIRST, SECOND, THIRD), expected)
+    assert reasons(plan) == every_day(expected)
 
 
 def test_recompute_leaves_a_label_alone_that_is_not_run(world):
     plan = world.plan(recompute=["evidence"], labels=("diff",))
-    assert reasons(plan) == dict.fromkeys(
-        (FIRST, SECOND, THIRD),
+    assert reasons(plan) == every_day(
         {"evidence diff": Reason.RECOMPUTE, "detections diff": Reason.PARENT},
     )
 
@@ -293,9 +289,7 @@ def test_erasure_takes_labels_that_the_campaign_no_longer_has(world):
 def test_a_subset_of_labels_does_only_those(world):
     world.listing = {}
     plan = world.plan(labels=("fast",))
-    assert reasons(plan) == dict.fromkeys(
-        (FIRST, SECOND, THIRD), all_blocks(Reason.NEW, Reason.NEW, ("fast",))
-    )
+    assert reasons(plan) == every_day(all_blocks(Reason.NEW, Reason.NEW, ("fast",)))
 
 
 def test_a_subset_keeps_what_the_other_labels_have(world):
@@ -412,9 +406,7 @@ def test_only_committed_days_are_hashed(world):
     days, tails = dependencies(world.campaign, (2020,), world.catalogue, world.listing)
     assert days == {FIRST, SECOND, THIRD}
     windows = {stages.context_s(world.campaign, label) for label in world.campaign.detectors}
-    assert tails == {
-        (day - timedelta(days=1), window) for day in days for window in windows
-    }
+    assert tails == {(day - timedelta(days=1), window) for day in days for window in windows}
     assert dependencies(world.campaign, (2021,), world.catalogue, world.listing)[0] == set()
 
 

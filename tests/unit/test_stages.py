@@ -176,7 +176,10 @@ def test_every_layout_is_laid_out_and_says_whose_it_is(small_campaign):
         assert f"{layout.path}/zarr.json" in objects.data
         assert {"acquired", "status"} <= {v.name for v in layout.variables}
         assert layout.attributes["simulated"] == "true"
-        assert layout.attributes["cloud_screening"] == "none"
+        sky = "cell_zenith_deg" in {c.name for c in layout.coordinates}
+        assert ("azimuth_reference" in layout.attributes) == (
+            sky and layout.path.startswith("detections")
+        )
         assert layout.attributes["site"] == "TST"
 
 

@@ -126,7 +126,9 @@ def test_another_processed_range_is_read_again(campaign, make_campaign, archive,
     cache.resolve(days, [DAY], [], 1)
     cache.save()
     read_names.clear()
-    other = make_campaign(archive, process={"sun_elevation_max_deg": -89.0})
+    other = make_campaign(
+        archive, process={"sun_elevation_max_deg": -89.0}, cube={"sun_elevation_max_deg": -89.0}
+    )
     found = SeenDays(objects, other).resolve(days, [DAY], [], 1)
     assert read_names
     assert found[DAY].inputs != expected(campaign).inputs

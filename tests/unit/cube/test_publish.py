@@ -226,7 +226,7 @@ def test_a_cube_of_fewer_years_leaves_no_chunk_behind(objects, june):
     assert cube_objects(objects) == short
 
 
-def test_the_order_of_the_years_does_not_matter(objects, june, tmp_path, make):
+def test_the_order_of_the_years_does_not_matter(objects, june):
     campaign, days = june
     later = {str(NEXT_YEAR): {"diff": commit(objects, campaign, "diff", NEXT_YEAR)}}
     shape_cube(objects, campaign, 2019)

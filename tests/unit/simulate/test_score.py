@@ -206,6 +206,15 @@ def test_relative_error_and_its_interval_over_days():
     assert math.isnan(relative_error(np.ones(4), np.zeros(4), observed)[0])
 
 
+def test_the_interval_is_that_of_a_mean_over_many_days():
+    found = np.tile([0.0, 20.0], 50)
+    error, low, high = relative_error(found, np.full(100, 10.0), np.full(100, 50.0))
+    # A mean of 100 days of 0 or 2, standard error 0.1.
+    assert error == 0.0
+    assert low == pytest.approx(-0.196, abs=0.03)
+    assert high == pytest.approx(0.196, abs=0.03)
+
+
 # --- a whole store --------------------------------------------------------------
 
 
@@ -247,7 +256,9 @@ def _store(folder, campaign, truth, shift_s=0):
         {"image": image, "acquired": acquired, "status": dict.fromkeys(acquired, FrameStatus.OK)},
     )  # fmt: skip
     per_frame = {
-        "mlt": dict.fromkeys(acquired, 23.5), "sun_elevation": dict.fromkeys(acquired, -30.0),
+        "mlt": dict.fromkeys(acquired, 23.5),
+        # One clear frame in twilight: scored, but no part of any occurrence.
+        "sun_elevation": dict.fromkeys(acquired, -30.0) | {MINUTES[3]: -12.0},
         "moon_elevation": dict.fromkeys(acquired, -30.0),
     }  # fmt: skip
     nothing = {m: np.zeros(400) for m in acquired}
@@ -314,7 +325,8 @@ def test_occurrence_rows_and_text(sample, campaign):
     assert "MLT 23 to 24 h" in rows
     assert len([g for g in rows if g.startswith("elevation")]) == 10
     everything = {e.detector: e for e in rows["all"].errors}
-    assert rows["all"].true_rate == 0.75
+    assert rows["all"].n_observed == score.n_cell_frames * 3 // 4
+    assert rows["all"].true_rate == 1.0
     assert (everything["fcn"].error, everything["difference"].error) == (0.0, -1.0)
     assert math.isnan(everything["fcn"].low)
     text = format_score(score)

@@ -181,7 +181,7 @@ def test_another_shape_replaces_every_chunk_when_asked(objects):
 
 def test_another_type_is_another_shape(objects):
     variables = (Variable("image", ("y", "x"), (4, 4), "int16", 0, {"units": "1"}, 6),)
-    with pytest.raises(StoreError, match="image/zarr.json"):
+    with pytest.raises(StoreError, match=r"image/zarr\.json"):
         lay_out(objects, make_layout(variables=variables))
 
 
@@ -250,9 +250,7 @@ def test_parts_written_one_after_the_other_are_the_whole(objects):
     assert writing.finish(NAMES) == expected
 
 
-@pytest.mark.parametrize(
-    ("slot", "n"), [(1, 6), (0, 5), (0, 7), (3, 3), (18, 12), (24, 6)]
-)
+@pytest.mark.parametrize(("slot", "n"), [(1, 6), (0, 5), (0, 7), (3, 3), (18, 12), (24, 6)])
 def test_part_of_a_chunk_is_refused(objects, slot, n):
     before = everything(objects)
     with pytest.raises(ValueError, match="do not cover whole chunks of 6"):

@@ -102,7 +102,8 @@ def test_listing_reads_no_record_and_passes_over_other_objects(records, monkeypa
     records.write(Record(FRAMES, ONE))
     records.write_settings("frames", {"a": 1})
     for key in ("records/2021/frames/notes.txt", "records/2021/frames/2021-06-01.json",
-                "records/2021/other/2021-06-01.ab.json", f"locks/2021-06-01.{ONE}.json"):  # fmt: skip
+                "records/2021/other/2021-06-01.ab.json",
+                f"locks/2021-06-01.{ONE}.json"):  # fmt: skip
         records._objects.write(key, b"")
     monkeypatch.setattr(records._objects, "read", lambda key: pytest.fail(key))
     assert records.list() == {FRAMES: [ONE]}
@@ -116,7 +117,7 @@ def test_an_absent_record_is_a_store_error_that_says_what_to_do(records):
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"objects": {}}', b"\xff\xfe", b"1"])
 def test_a_broken_record_is_a_store_error(records, data):
     records._objects.write(f"records/2021/frames/2021-06-01.{ONE}.json", data)
-    with pytest.raises(StoreError, match="is not a record.*delete it and run again"):
+    with pytest.raises(StoreError, match=r"is not a record.*delete it and run again"):
         records.read(FRAMES, ONE)
 
 
