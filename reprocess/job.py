@@ -6,7 +6,7 @@ import json
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -18,10 +18,17 @@ from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign
 from reprocess.clusters import open_executor
 from reprocess.cube.publish import Published, publish_year, shape_cube
-from reprocess.errors import ConfigurationError, LockHeld
+from reprocess.errors import LockHeld
 from reprocess.execute import Execution, Progress, execute
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
 from reprocess.plan import Plan, build_plan, dependencies
+from reprocess.request import (
+    Request,
+    check_settings,
+    recomputed,
+    refuse_an_empty_archive,
+    year_ranges,
+)
 from reprocess.stores.layout import YearLayout, lay_out
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
@@ -29,22 +36,10 @@ from reprocess.stores.records import Block, Listing, Records, day_block
 from reprocess.worker import available_cores
 
 CUBE_LOCK_WAIT_S = 120.0
-STAGE_NAMES = ("frames", "evidence", "detections", "cube", "all")
 LIBRARIES = (
     "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
     "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for, beside the campaign."""
-
-    years: tuple[int, ...]
-    labels: tuple[str, ...]
-    cluster: str = "local"
-    dry_run: bool = False
-    recompute: tuple[str, ...] = ()
 
 
 @dataclass
@@ -101,19 +96,19 @@ def run_job(
     """
     objects = open_objects(campaign.store)
     records = Records(objects)
-    settings = _check_settings(campaign, request, records)
-    say(f"archive {campaign.archive.url}: listing {_ranges(request.years)}")
+    settings = check_settings(campaign, request, records)
+    say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
     catalogue = scan(campaign.archive, request.years)
     n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
-    _refuse_an_empty_archive(campaign, request, n_frames, listing)
+    refuse_an_empty_archive(campaign, request, n_frames, listing)
     seen = SeenDays(objects, campaign)
     days, tails = dependencies(campaign, request.years, catalogue.days, listing)
     known = seen.resolve(catalogue.days, days, tails, available_cores())
     plan = build_plan(
         campaign, request.years, request.labels, catalogue.days, known, listing,
-        _recompute(request),
+        recomputed(request),
     )  # fmt: skip
     job = Job(new_run_id(), campaign, request, catalogue, plan)
     job.expected_frames_per_s = _last_rate(objects)
@@ -143,78 +138,6 @@ def run_job(
 def new_run_id() -> str:
     """A run's name: its start, UTC, and a few random characters."""
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}"
-
-
-# --- before the plan -----------------------------------------------------------------
-
-
-def _recompute(request: Request) -> tuple[str, ...]:
-    asked = set(request.recompute)
-    return tuple(asked | {"frames"} if "all" in asked else asked)
-
-
-def _check_settings(
-    campaign: Campaign, request: Request, records: Records
-) -> dict[str, dict[str, Any]]:
-    """Settings to bind to the store; refuses those that contradict what is bound to it."""
-    unknown = set(request.labels) - set(campaign.detectors)
-    if unknown:
-        raise ConfigurationError(
-            f"--detectors {', '.join(sorted(unknown))}: not in this campaign; expected some of "
-            f"{', '.join(campaign.detectors)}"
-        )
-    known = {*STAGE_NAMES, *campaign.detectors}
-    for what in request.recompute:
-        if what not in known:
-            raise ConfigurationError(
-                f"--recompute {what}: found no such stage or label; expected one of "
-                f"{', '.join(sorted(known))}"
-            )
-    wanted = {"frames": stages.frames_settings(campaign)}
-    wanted |= {label: stages.evidence_settings(campaign, label) for label in request.labels}
-    recomputed = set(_recompute(request))
-    changed = {}
-    for name, settings in wanted.items():
-        plain = json.loads(json.dumps(settings))
-        bound = records.read_settings(name)
-        if bound == plain:
-            continue
-        changed[name] = plain
-        allowed = {"frames"} if name == "frames" else {"frames", "evidence", name}
-        if bound is not None and recomputed.isdisjoint(allowed):
-            differences = "; ".join(_differences(bound, plain))
-            way_out = (
-                "--recompute frames, or another store"
-                if name == "frames"
-                else f"a new label beside it (such as {name}-v2), or --recompute {name}"
-            )
-            raise ConfigurationError(
-                f"{campaign.store}: {name} was made with other settings ({differences}); "
-                f"one store must not mix them: use {way_out}"
-            )
-    return changed
-
-
-def _differences(old: Any, new: Any, key: str = "") -> Iterable[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted({*old, *new}):
-            inner = f"{key}.{name}" if key else name
-            yield from _differences(old.get(name), new.get(name), inner)
-    elif old != new:
-        yield f"{key}: found {new}, committed {old}"
-
-
-def _refuse_an_empty_archive(
-    campaign: Campaign, request: Request, n_frames: int, listing: Listing
-) -> None:
-    committed = {b.year for b in listing if b.stage == "frames"} & set(request.years)
-    if n_frames == 0 and committed:
-        raise ConfigurationError(
-            f"archive {campaign.archive.url}: found no frames for {_ranges(request.years)}, but "
-            f"{_ranges(sorted(committed))} are committed from it; expected it to be mounted. To "
-            f"remove those years, delete the store's frames, evidence, detections and records of "
-            f"them"
-        )
 
 
 # --- locks, tasks, cube ----------------------------------------------------------------
@@ -260,7 +183,7 @@ def _run_tasks(
     if not tasks:
         return
     for layout in _layouts(job.campaign, tasks):
-        lay_out(objects, layout, replace="frames" in _recompute(job.request))
+        lay_out(objects, layout, replace="frames" in recomputed(job.request))
     tokens = {year: lock.token for year, lock in locks.items()}
     try:
         with open_executor(job.request.cluster, len(tasks), say) as executor:
@@ -510,13 +433,3 @@ def software_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def _ranges(years: Sequence[int]) -> str:
-    runs: list[list[int]] = []
-    for year in sorted(years):
-        if runs and runs[-1][-1] == year - 1:
-            runs[-1].append(year)
-        else:
-            runs.append([year])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)

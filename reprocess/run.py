@@ -20,7 +20,8 @@ from reprocess.errors import (
     ReprocessError,
     StoreError,
 )
-from reprocess.job import Job, Request, run_job
+from reprocess.job import Job, run_job
+from reprocess.request import Request
 
 SAMPLE_DIRECTORY = "sample-run"
 EXIT_COMPLETE, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_CLUSTER, EXIT_INTERRUPTED = 0, 1, 2, 3, 130

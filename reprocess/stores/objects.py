@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -22,6 +22,9 @@ from reprocess.errors import ConfigurationError
 
 SCRATCH = "runs/tmp"
 """Where unfinished writes live: outside every key that two equal runs must agree on."""
+
+PLACE_ATTEMPTS = 100
+"""Times a directory is made again that a neighbour's delete pruned before the file was in it."""
 
 
 class ObjectStore(Protocol):
@@ -95,10 +98,9 @@ class LocalObjects:
 
     def write(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        self._make_directory(path.parent)
         scratch = self._scratch(data)
         try:
-            scratch.replace(path)
+            self._into_place(path, lambda: scratch.replace(path))
         except OSError:
             scratch.unlink(missing_ok=True)
             raise
@@ -106,10 +108,9 @@ class LocalObjects:
 
     def create(self, key: str, data: bytes) -> bool:
         path = self._path(key)
-        self._make_directory(path.parent)
         scratch = self._scratch(data)
         try:
-            os.link(scratch, path)
+            self._into_place(path, lambda: os.link(scratch, path))
         except FileExistsError:
             return False
         except OSError as error:
@@ -176,13 +177,25 @@ class LocalObjects:
         _sync_directory(path.parent)
         return True
 
+    def _into_place(self, path: Path, place: Callable[[], object]) -> None:
+        for left in reversed(range(PLACE_ATTEMPTS)):
+            try:
+                self._make_directory(path.parent)
+                place()
+                return
+            except FileNotFoundError:  # a neighbour's delete pruned the directory meanwhile
+                if not left:
+                    raise
+
     def _make_directory(self, directory: Path) -> None:
         missing = []
         while not directory.is_dir():
             missing.append(directory)
             directory = directory.parent
         for new in reversed(missing):
-            new.mkdir(exist_ok=True)
+            # Not exist_ok: that raises again where a neighbour makes and prunes the directory.
+            with contextlib.suppress(FileExistsError):
+                new.mkdir()
             _sync_directory(new.parent)
 
     def _prune(self, directory: Path) -> None:

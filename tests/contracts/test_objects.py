@@ -179,6 +179,21 @@ def test_threads_write_side_by_side(objects):
     assert all(objects.read(key) == key.rpartition("/")[2].encode() for key in listed(objects, "d"))
 
 
+def test_a_delete_never_takes_the_ground_from_under_a_write(objects):
+    n = 5 if objects.url.startswith("s3") else 60
+
+    def come_and_go(i):
+        for _ in range(n):
+            objects.write(f"records/2021/frames/{i}", b"x")
+            objects.delete(f"records/2021/frames/{i}")
+            assert objects.create(f"records/2021/frames/{i}", b"y")
+            objects.delete(f"records/2021/frames/{i}")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(come_and_go, range(6)))
+    assert listed(objects) == []
+
+
 def test_the_url_opens_the_same_objects(objects):
     if isinstance(objects, MemoryObjects):
         pytest.skip("objects in this process's memory have no URL")

@@ -1,0 +1,107 @@
+"""What a run is asked to do, and whether its store allows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reprocess import stages
+from reprocess.campaign import Campaign
+from reprocess.errors import ConfigurationError
+from reprocess.stores.records import Listing, Records
+
+STAGE_NAMES = ("frames", "evidence", "detections", "cube", "all")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for, beside the campaign."""
+
+    years: tuple[int, ...]
+    labels: tuple[str, ...]
+    cluster: str = "local"
+    dry_run: bool = False
+    recompute: tuple[str, ...] = ()
+
+
+def recomputed(request: Request) -> tuple[str, ...]:
+    """What is done again, `all` spelled out: everything follows from the frames."""
+    asked = set(request.recompute)
+    return tuple(asked | {"frames"} if "all" in asked else asked)
+
+
+def check_settings(
+    campaign: Campaign, request: Request, records: Records
+) -> dict[str, dict[str, Any]]:
+    """Settings to bind to the store; refuses those that contradict what is bound to it."""
+    unknown = set(request.labels) - set(campaign.detectors)
+    if unknown:
+        raise ConfigurationError(
+            f"--detectors {', '.join(sorted(unknown))}: not in this campaign; expected some of "
+            f"{', '.join(campaign.detectors)}"
+        )
+    known = {*STAGE_NAMES, *campaign.detectors}
+    for what in request.recompute:
+        if what not in known:
+            raise ConfigurationError(
+                f"--recompute {what}: found no such stage or label; expected one of "
+                f"{', '.join(sorted(known))}"
+            )
+    wanted = {"frames": stages.frames_settings(campaign)}
+    wanted |= {label: stages.evidence_settings(campaign, label) for label in request.labels}
+    again = set(recomputed(request))
+    changed = {}
+    for name, settings in wanted.items():
+        plain = json.loads(json.dumps(settings))
+        bound = records.read_settings(name)
+        if bound == plain:
+            continue
+        changed[name] = plain
+        allowed = {"frames"} if name == "frames" else {"frames", "evidence", name}
+        if bound is not None and again.isdisjoint(allowed):
+            differences = "; ".join(_differences(bound, plain))
+            way_out = (
+                "--recompute frames, or another store"
+                if name == "frames"
+                else f"a new label beside it (such as {name}-v2), or --recompute {name}"
+            )
+            raise ConfigurationError(
+                f"{campaign.store}: {name} was made with other settings ({differences}); "
+                f"one store must not mix them: use {way_out}"
+            )
+    return changed
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterable[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            inner = f"{key}.{name}" if key else name
+            yield from _differences(old.get(name), new.get(name), inner)
+    elif old != new:
+        yield f"{key}: found {new}, committed {old}"
+
+
+def refuse_an_empty_archive(
+    campaign: Campaign, request: Request, n_frames: int, listing: Listing
+) -> None:
+    committed = {b.year for b in listing if b.stage == "frames"} & set(request.years)
+    if n_frames == 0 and committed:
+        raise ConfigurationError(
+            f"archive {campaign.archive.url}: found no frames for "
+            f"{year_ranges(request.years)}, but {year_ranges(sorted(committed))} are committed "
+            f"from it; expected it to be mounted. To remove those years, delete the store's "
+            f"frames, evidence, detections and records of them"
+        )
+
+
+def year_ranges(years: Sequence[int]) -> str:
+    """`2018-2020, 2023` from sorted or unsorted years."""
+    runs: list[list[int]] = []
+    for year in sorted(years):
+        if runs and runs[-1][-1] == year - 1:
+            runs[-1].append(year)
+        else:
+            runs.append([year])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
