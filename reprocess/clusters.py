@@ -121,6 +121,15 @@ class DaskExecutor:
         return is_transient(error) or isinstance(error, KilledWorker)
 
 
+ADDRESSES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
+
+
+def check_cluster(cluster: str) -> None:
+    """Refuse the name of a cluster that is not known, before anything is done."""
+    if cluster not in ("serial", "local") and not cluster.startswith(ADDRESSES):
+        raise ConfigurationError(f"--cluster {cluster}: no such cluster; expected {KNOWN}")
+
+
 @contextlib.contextmanager
 def open_executor(cluster: str, n_tasks: int, say: Callable[[str], None]) -> Iterator[Executor]:
     """Open the executor that `--cluster` names, and close what was started for it.
@@ -138,16 +147,15 @@ def open_executor(cluster: str, n_tasks: int, say: Callable[[str], None]) -> Ite
     ClusterError
         If the scheduler cannot be reached or has no worker.
     """
+    check_cluster(cluster)
     if cluster == "serial":
         yield SerialExecutor()
     elif cluster == "local":
         with _local(n_tasks, say) as executor:
             yield executor
-    elif cluster.startswith(("tcp://", "tls://", "ucx://", "ws://", "wss://")):
+    else:
         with _remote(cluster, say) as executor:
             yield executor
-    else:
-        raise ConfigurationError(f"--cluster {cluster}: no such cluster; expected {KNOWN}")
 
 
 @contextlib.contextmanager

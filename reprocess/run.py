@@ -12,6 +12,7 @@ from types import FrameType
 
 from reprocess import report
 from reprocess.campaign import Campaign, load_campaign, parse_years
+from reprocess.clusters import check_cluster
 from reprocess.errors import (
     ClusterError,
     ConfigurationError,
@@ -126,6 +127,7 @@ def _run(campaign: Campaign, options: argparse.Namespace) -> Job:
             f"--years: found {', '.join(map(str, sorted(outside)))}, expected years of the "
             f"campaign ({', '.join(map(str, campaign.years))})"
         )
+    check_cluster(options.cluster)
     labels = tuple(campaign.detectors)
     if options.detectors:
         labels = tuple(dict.fromkeys(options.detectors.split(",")))
