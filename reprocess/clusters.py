@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+from reprocess.detectors.fcn import available_cores
 from reprocess.errors import ClusterError, ConfigurationError, LockLost
 from reprocess.plan import Task
-from reprocess.worker import TaskResult, available_cores
+from reprocess.worker import TaskResult
 
 ATTEMPTS = 3
 """Times a block is tried before it counts as failed."""

@@ -18,6 +18,7 @@ from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign
 from reprocess.clusters import open_executor
 from reprocess.cube.publish import Published, publish_year, shape_cube
+from reprocess.detectors.fcn import available_cores
 from reprocess.errors import LockHeld
 from reprocess.execute import Execution, Progress, execute
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
@@ -33,7 +34,6 @@ from reprocess.stores.layout import YearLayout, lay_out
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Block, Listing, Records, day_block
-from reprocess.worker import available_cores
 
 CUBE_LOCK_WAIT_S = 120.0
 LIBRARIES = (
@@ -156,7 +156,9 @@ def _lock_years(
     for year in sorted(busy | committed | set(job.request.years)):
         if not (
             year in busy
-            or _cube_is_stale(job, listing, year)
+            or _cube_is_stale(
+                job, listing, year, _committed_days(job.campaign, job.plan, None, year)
+            )
             or _is_left_behind(objects, listing, year)
         ):
             continue
@@ -255,16 +257,6 @@ def _committed_days(
     return dict(sorted(days.items()))
 
 
-def _cube_is_stale(job: Job, listing: Listing, year: int) -> bool:
-    if "cube" in job.request.recompute and year in job.request.years:
-        return True
-    days = _committed_days(job.campaign, job.plan, None, year)
-    found = listing.get(Block("cube", "", f"{year:04d}"), [])
-    if not days and not found:
-        return False
-    return found != [stages.cube_fingerprint(job.campaign, days)]
-
-
 def _publish(
     job: Job,
     objects: ObjectStore,
@@ -279,7 +271,7 @@ def _publish(
     stale = {
         year: days
         for year in sorted(locks)
-        if _needs_publishing(
+        if _cube_is_stale(
             job, listing, year, days := _committed_days(campaign, job.plan, job.execution, year)
         )
     }
@@ -319,9 +311,7 @@ def _publish(
         cube_lock.release()
 
 
-def _needs_publishing(
-    job: Job, listing: Listing, year: int, days: dict[str, dict[str, str]]
-) -> bool:
+def _cube_is_stale(job: Job, listing: Listing, year: int, days: dict[str, dict[str, str]]) -> bool:
     found = listing.get(Block("cube", "", f"{year:04d}"), [])
     if not days and not found:
         return False

@@ -9,7 +9,6 @@ point leaves blocks that are whole or not there.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,8 @@ from reprocess.archive.inputs import tail_hash
 from reprocess.archive.seen import tail
 from reprocess.campaign import Campaign
 from reprocess.detectors.detector import Evidence, EvidenceStatus
+from reprocess.detectors.fcn import available_cores
+from reprocess.errors import StoreError
 from reprocess.geometry.calibration import station_mlon_deg
 from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
 from reprocess.geometry.magnetic import mlt_hours
@@ -90,11 +91,6 @@ def process_block(
     return block.run()
 
 
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class _DayBlock:
     def __init__(
         self,
@@ -129,14 +125,22 @@ class _DayBlock:
             read = ArchiveDay(self.campaign, self.day, self.task.entries, self.threads)
             source = read
         elif evidence_labels:
-            source = StoredDay(
-                self.campaign, self.objects, self.records, self.day, self.fingerprints[frames]
-            )
+            try:
+                source = StoredDay(
+                    self.campaign, self.objects, self.records, self.day, self.fingerprints[frames]
+                )
+            except StoreError:
+                self._distrust(frames)
+                raise
         for window_s in {stages.context_s(self.campaign, label) for label in evidence_labels}:
             context_blocks[window_s] = self._context(window_s)
         measured: dict[str, list[Evidence]] = {label: [] for label in evidence_labels}
         if source is not None:
-            self._stream(source, read, measured, context_blocks)
+            try:
+                self._stream(source, read, measured, context_blocks)
+            except StoreError:
+                self._distrust(frames)
+                raise
         if read is not None:
             self._commit(frames, read.fingerprint(), read.digests, read.facts())
         days: dict[str, _EvidenceDay] = {}
@@ -148,7 +152,11 @@ class _DayBlock:
                 label, measured.pop(label), context_hash, source.unreadable()
             )
         for label in self.task.labels("detections"):
-            measured_day = days.pop(label) if label in days else self._stored_evidence(label)
+            try:
+                measured_day = days.pop(label) if label in days else self._stored_evidence(label)
+            except StoreError:
+                self._distrust(day_block("evidence", label, self.day))
+                raise
             self._write_detections(label, measured_day)
         return TaskResult(
             day=self.day,
@@ -187,6 +195,11 @@ class _DayBlock:
                 self.records.delete(block, [f for f in found if f != UNFINISHED])
             else:
                 self.records.delete_all(block)
+
+    def _distrust(self, block: Block) -> None:
+        """Take back a record whose bytes are not what it says: the next run makes the block."""
+        self.lock.check(self.objects)
+        self.records.delete_all(block)
 
     def _commit(
         self, block: Block, fingerprint: str, digests: dict[str, str], facts: dict[str, Any]

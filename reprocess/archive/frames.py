@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from reprocess.campaign import CameraEpoch
 from reprocess.errors import UnreadableFrame
 
-CHUNK_SLOTS_MAX = 60
-"""Slots in a stored chunk of frames, at most."""
-
 
 class FrameStatus(IntEnum):
     """What a slot of the frames store holds."""

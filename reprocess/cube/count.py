@@ -16,9 +16,9 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reprocess.detectors.detector import FRACTION_FULL, FRACTION_UNOBSERVED
+
 OUTCOMES = ("observed", "aurora", "observed_common", "aurora_common")
-NOT_OBSERVED = 255
-FRACTION_MAX = 254
 MONTHS = 12
 NO_BIN = -1
 
@@ -71,8 +71,8 @@ class Counter:
         unknown = [label for label in compare if label not in detectors]
         if unknown:
             raise ValueError(f"compare names {unknown}, expected some of {list(detectors)}")
-        if not 1 <= fraction_min <= FRACTION_MAX:
-            raise ValueError(f"fraction_min {fraction_min}, expected 1 to {FRACTION_MAX}")
+        if not 1 <= fraction_min <= FRACTION_FULL:
+            raise ValueError(f"fraction_min {fraction_min}, expected 1 to {FRACTION_FULL}")
         self.detectors = tuple(detectors)
         self.compare = tuple(label for label in self.detectors if label in compare)
         self.fraction_min = fraction_min
@@ -264,7 +264,7 @@ def fraction_min(cell_fraction_min: float) -> int:
     """
     if not 0 < cell_fraction_min <= 1:
         raise ValueError(f"cell_fraction_min {cell_fraction_min}, expected above 0 and up to 1")
-    return max(1, math.ceil(FRACTION_MAX * cell_fraction_min - 1e-9))
+    return max(1, math.ceil(FRACTION_FULL * cell_fraction_min - 1e-9))
 
 
 def select_frames(
@@ -349,9 +349,9 @@ def _unobserved(fractions: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | N
     """(n, cell) array, 255 where any of several labels did not observe, else 0; None for one."""
     if len(fractions) == 1:
         return None
-    missing = fractions[0] == NOT_OBSERVED
+    missing = fractions[0] == FRACTION_UNOBSERVED
     for fraction in fractions[1:]:
-        missing |= fraction == NOT_OBSERVED
+        missing |= fraction == FRACTION_UNOBSERVED
     result: NDArray[np.uint8] = np.negative(missing.view(np.uint8))
     return result
 

@@ -30,6 +30,7 @@ from reprocess.cube.count import (
 from reprocess.cube.open import with_rates
 from reprocess.cube.tables import GroupKeys, GroupTable, as_table, month_table, table_of
 from reprocess.errors import ConfigurationError, StoreError
+from reprocess.stages import detections_path
 from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Records, day_block
@@ -351,7 +352,7 @@ def _with_shape(source: _Detections) -> _Detections:
 def _open(
     objects: ObjectStore, label: str, year: int, expected: Mapping[str, str] | None = None
 ) -> zarr.Group:
-    view = ZarrView(objects, f"detections/{label}/{year:04d}.zarr", expected, read_only=True)
+    view = ZarrView(objects, detections_path(label, year), expected, read_only=True)
     try:
         return zarr.open_group(view, mode="r", zarr_format=3)
     except FileNotFoundError as error:

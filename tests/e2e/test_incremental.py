@@ -433,12 +433,7 @@ def test_a_year_that_another_run_writes_is_left_alone(done, frame_bytes):
 
 
 def test_damaged_bytes_are_never_counted(done):
-    victim = next(
-        p
-        for p in sorted(done.store.glob("detections/fcn/2021.zarr/fraction/c/**/*"))
-        if p.is_file()
-    )
-    victim.write_bytes(victim.read_bytes()[:-1] + b"\x00")
+    damage(done, "detections/fcn/2021.zarr/fraction/c/**/*")
     done.document["cube"]["mlt_bins"] = 24
 
     outcome = done.run()
@@ -447,3 +442,32 @@ def test_damaged_bytes_are_never_counted(done):
     assert "damaged blocks, not counted: 1" in outcome.out
     assert done.run().code == 0
     done.check_identity()
+
+
+def damage(done, pattern):
+    victim = next(p for p in sorted(done.store.glob(pattern)) if p.is_file())
+    data = victim.read_bytes()
+    victim.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def heals(done):
+    """One run fails and names the damage, the next makes the block again."""
+    outcome = done.run()
+    assert outcome.code == 1
+    assert "the record expects" in outcome.out
+    assert done.run().code == 0
+    assert done.run().done == 0
+    done.check_identity()
+
+
+def test_damaged_evidence_is_made_again(done):
+    damage(done, "evidence/fcn/2021.zarr/logit/c/**/*")
+    done.document["detectors"]["fcn"]["threshold"] = 0.4
+    heals(done)
+
+
+@pytest.mark.parametrize("variable", ["image", "status"])
+def test_damaged_frames_are_made_again(done, variable):
+    damage(done, f"frames/2021.zarr/{variable}/c/**/*")
+    done.document["detectors"]["fcn-v2"] = dict(done.document["detectors"]["fcn"])
+    heals(done)
