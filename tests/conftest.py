@@ -177,6 +177,22 @@ def assert_same_keys(found, wanted):
     assert [key for key in sorted(wanted) if found[key] != wanted[key]] == []
 
 
+REQUIRED = frozenset(filter(None, os.environ.get("REPROCESS_REQUIRE", "").split(",")))
+"""Markers whose tests may not be skipped here: CI names those whose services it has installed."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """A skip of a test that this machine has to run is a failure that says why it would skip."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        must = sorted(REQUIRED & {mark.name for mark in item.iter_markers()})
+        if must:
+            report.outcome = "failed"
+            report.longrepr = f"REPROCESS_REQUIRE={','.join(must)}, and yet: {report.longrepr[-1]}"
+    return report
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory):
     """A small network of random weights: what it sees is meaningless, and always the same."""
