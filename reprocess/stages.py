@@ -79,12 +79,22 @@ def epochs_in(campaign: Campaign, year: int) -> tuple[int, ...]:
 
 
 def _epochs_between(campaign: Campaign, start: datetime, end: datetime) -> tuple[int, ...]:
-    ends = [epoch.valid_from for epoch in campaign.camera[1:]] + [datetime.max.replace(tzinfo=UTC)]
     return tuple(
         index
-        for index, (epoch, until) in enumerate(zip(campaign.camera, ends, strict=True))
+        for index, (epoch, until) in enumerate(
+            zip(campaign.camera, campaign.epoch_ends, strict=True)
+        )
         if epoch.valid_from < end and until > start
     )
+
+
+def _changes(campaign: Campaign, after: datetime, before: datetime) -> tuple[str, ...]:
+    """Instants strictly between two times at which an epoch begins, or ends before the next."""
+    begins = [epoch.valid_from for epoch in campaign.camera[1:]]
+    found = {t.isoformat() for t in begins if after < t < before}
+    ends = [e.valid_until for e in campaign.camera if e.valid_until not in (None, *begins)]
+    found |= {f"until {t.isoformat()}" for t in ends if t is not None and after < t < before}
+    return tuple(sorted(found))
 
 
 # --- settings -----------------------------------------------------------------
@@ -118,10 +128,10 @@ def _geometry_half(campaign: Campaign, epochs: tuple[int, ...]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _frames_settings_of(campaign: Campaign, epochs: tuple[int, ...]) -> str:
+def _frames_settings_of(
+    campaign: Campaign, epochs: tuple[int, ...], changes: tuple[str, ...]
+) -> str:
     crops = [_crop_settings(campaign.camera[i]) for i in epochs]
-    # The instant of a change counts only on the day that it falls on.
-    changes = [campaign.camera[i].name for i in epochs[1:]]
     return half_digest([frames_settings(campaign), crops, changes])
 
 
@@ -163,7 +173,10 @@ def first_year(campaign: Campaign) -> int:
 
 def frames_fingerprint(campaign: Campaign, day: date, inputs: str) -> str:
     """Fingerprint of a frames block; `inputs` is the hash of the day's names, times, contents."""
-    return fingerprint(inputs, _frames_settings_of(campaign, epochs_on(campaign, day)))
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    # The instant of a change counts only on the day that it falls on.
+    changes = _changes(campaign, start, start + timedelta(days=1))
+    return fingerprint(inputs, _frames_settings_of(campaign, epochs_on(campaign, day), changes))
 
 
 def evidence_fingerprint(
@@ -185,8 +198,8 @@ def _evidence_settings_key(campaign: Campaign, label: str, day: date) -> Any:
     # A change of camera shortly before midnight decides which earlier frames may be looked at.
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     reach = timedelta(seconds=context_s(campaign, label))
-    changes = [e.name for e in campaign.camera[1:] if midnight - reach < e.valid_from <= midnight]
-    return [settings, changes] if reach and changes else settings
+    changes = _changes(campaign, midnight - reach, midnight + timedelta(microseconds=1))
+    return [settings, list(changes)] if reach and changes else settings
 
 
 def detections_fingerprint(campaign: Campaign, label: str, day: date, evidence: str) -> str:
@@ -338,13 +351,18 @@ def cell_coordinates(campaign: Campaign, year: int | None = None) -> list[Coordi
             Coordinate("epoch", ("epoch",), np.array([e.name for e in epochs]),
                        {"long_name": "camera epoch, by the time it is valid from"}),
             Coordinate("cell_n_pixels", ("epoch", "cell"),
-                       np.stack([m.n_pixels for m in maps]).astype("int32"),
+                       _by_epoch([m.n_pixels for m in maps], cells.n_cells, "int32"),
                        {"long_name": "visible pixels behind the cell", "units": "1"}),
             Coordinate("cell_visible_share", ("epoch", "cell"),
-                       np.stack([m.visible_share for m in maps]).astype("float32"),
+                       _by_epoch([m.visible_share for m in maps], cells.n_cells, "float32"),
                        {"long_name": "visible share of the cell's solid angle", "units": "1"}),
         ]  # fmt: skip
     return found
+
+
+def _by_epoch(rows: list[Any], n_cells: int, dtype: str) -> np.ndarray:
+    """(epoch, cell) array; a year that lies in a gap between epochs has no row."""
+    return np.array(rows, dtype=dtype).reshape(len(rows), n_cells)
 
 
 def _evidence_status() -> Variable:

@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from reprocess.campaign import CameraEpoch, Campaign, Cells, Site
+from reprocess.campaign import CameraEpoch, Campaign, Cells, Site, SkymapLens
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.cells import CellMap, SkyCells, map_cells, ring_cells
 from reprocess.geometry.magnetic import aacgm, magnetic_north_azimuth_deg
+from reprocess.geometry.pixelmap import skymap_digests
 from reprocess.geometry.skymap import Skymap, build_skymap
 
 
@@ -46,8 +47,8 @@ def epoch_geometry(campaign: Campaign, epoch: CameraEpoch) -> EpochGeometry:
     Notes
     -----
     AACGM north is taken at one fixed date a campaign, `magnetic_epoch`, so
-    that the cells of all years and camera epochs are the same. A mask whose
-    content has changed is read again.
+    that the cells of all years and camera epochs are the same. A mask or
+    skymap whose content has changed is read again.
     """
     return _epoch_geometry(
         campaign.site,
@@ -55,7 +56,7 @@ def epoch_geometry(campaign: Campaign, epoch: CameraEpoch) -> EpochGeometry:
         magnetic_epoch(campaign),
         campaign.image.size_px,
         epoch.model_copy(update={"noise": None}),
-        _mask_digest(epoch),
+        str((_mask_digest(epoch), _lens_settings(epoch))),
     )
 
 
@@ -65,27 +66,28 @@ def geometry_settings(campaign: Campaign, epoch: CameraEpoch) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-able. The mask enters by the SHA-256 of its content, not its path.
+        JSON-able. Mask and skymap enter by the SHA-256 of their content, not their path.
 
     Raises
     ------
     ConfigurationError
-        If the mask cannot be read.
+        If the mask or a skymap's file cannot be read.
 
     Notes
     -----
     Sufficient for cells, MLT and Sun alike, hence the emission height and the
     magnetic epoch whatever the cells' azimuth reference. The station's names
-    and the epoch's `valid_from` and noise change no direction: left out.
+    and the epoch's times and noise change no direction: left out.
     """
     return {
-        "lens": epoch.lens.model_dump(mode="json"),
+        "lens": _lens_settings(epoch),
         "image_width_px": epoch.image_width_px,
         "image_height_px": epoch.image_height_px,
         "crop": epoch.crop.model_dump(mode="json"),
         "size_px": campaign.image.size_px,
         "zenith_max_deg": epoch.zenith_max_deg,
         "mask_sha256": _mask_digest(epoch),
+        **epoch.model_dump(mode="json", include={"horizon", "hide"}),
         "cells": campaign.cells.model_dump(mode="json"),
         "site": campaign.site.model_dump(mode="json", exclude={"code", "name"}),
         "magnetic_epoch": magnetic_epoch(campaign).isoformat(),
@@ -122,7 +124,7 @@ def _epoch_geometry(
     magnetic_epoch: datetime,
     size_px: int,
     epoch: CameraEpoch,
-    mask_digest: str | None,  # noqa: ARG001  (part of the cache's key)
+    contents: str,  # noqa: ARG001  (part of the cache's key)
 ) -> EpochGeometry:
     north = 0.0
     if settings.azimuth == "magnetic":
@@ -132,6 +134,14 @@ def _epoch_geometry(
     skymap = build_skymap(epoch, size_px)
     cells = ring_cells(settings, north)
     return EpochGeometry(skymap, cells, map_cells(skymap, cells, settings.visible_min))
+
+
+def _lens_settings(epoch: CameraEpoch) -> dict[str, Any]:
+    lens = epoch.lens
+    if not isinstance(lens, SkymapLens):
+        return lens.model_dump(mode="json")
+    settings = lens.model_dump(mode="json", exclude={"azimuth", "elevation"})
+    return {**settings, "sha256": skymap_digests(lens)}
 
 
 def _mask_digest(epoch: CameraEpoch) -> str | None:
