@@ -102,6 +102,31 @@ def build_skymap(epoch: CameraEpoch, size_px: int) -> Skymap:
     )
 
 
+def visible_stored(epoch: CameraEpoch) -> NDArray[np.bool_]:
+    """Tell which pixels of the stored image see sky: as `Skymap.visible`, at full size.
+
+    Returns
+    -------
+    (image_height_px, image_width_px) bool array
+
+    Raises
+    ------
+    ConfigurationError
+        As `build_skymap`.
+    """
+    lens = checked_lens(epoch)
+    x_px = np.arange(epoch.image_width_px, dtype=np.float64)
+    y_px = np.arange(epoch.image_height_px, dtype=np.float64)
+    azimuth, elevation = lens.direction(*np.meshgrid(x_px, y_px))
+    visible = 90.0 - elevation <= epoch.zenith_max_deg
+    visible &= ~below_horizon(epoch, azimuth, elevation)
+    visible &= ~hidden(epoch, x_px, y_px)
+    if epoch.mask is not None:
+        visible &= _mask_at(epoch, epoch.mask, x_px, y_px)
+    found: NDArray[np.bool_] = visible
+    return found
+
+
 def checked_lens(epoch: CameraEpoch) -> Lens:
     """Build a camera epoch's lens and make sure that it reaches as far as the epoch says.
 

@@ -153,14 +153,14 @@ def test_a_polynomial_ends_where_its_radius_stops_growing() -> None:
     edge = 17.0 * lens.zenith_limit_deg - 0.001 * lens.zenith_limit_deg**3
     assert np.isnan(lens.direction(edge + 0.01, 0.0)[1])
     assert lens.direction(edge - 1e-9, 0.0)[1] == pytest.approx(
-        90 - lens.zenith_limit_deg, abs=1e-3
+        90 - lens.zenith_limit_deg, abs=0.01
     )
     assert np.isnan(lens.pixel(0.0, 14.0)).all()
     assert np.isfinite(lens.pixel(0.0, 15.0)).all()
 
 
 def test_the_kho_sony_fit_puts_vega_where_it_was_marked() -> None:
-    """Published: r = 17.0034 z - 208.84e-6 z^3; Vega, 32.358 up, marked 941.2 px from the zenith."""
+    """Published: r = 17.0034 z - 208.84e-6 z^3; Vega, 32.358 up, marked 941.2 px out."""
     lens = OddPolynomial(0.0, 0.0, (17.00341264513578, -208.84073753528634e-6), 90.0, "right")
     marked = np.hypot(1822 - 1424.9417, 599 - 1452.3851)
     assert lens.pixel(0.0, 32.35828)[0] == pytest.approx(marked, abs=3.8)  # its stated residual
