@@ -20,7 +20,13 @@ from reprocess.archive.frames import FrameStatus
 from reprocess.archive.readers.reader import load_reader
 from reprocess.campaign import CameraEpoch, Campaign
 from reprocess.detectors.detector import Detector, EvidenceStatus, load_detector
-from reprocess.geometry.calibration import epoch_geometry, geometry_settings
+from reprocess.geometry.calibration import (
+    cell_places,
+    epoch_geometry,
+    geometry_settings,
+    magnetic_epoch,
+)
+from reprocess.geometry.cells import CellFlag
 from reprocess.stores.layout import (
     ACQUIRED,
     Coordinate,
@@ -343,6 +349,7 @@ def cell_coordinates(campaign: Campaign, year: int | None = None) -> list[Coordi
         Coordinate("cell_azimuth_bounds", ("cell", "bound"),
                    np.stack([cells.azimuth_min_deg, cells.azimuth_max_deg], 1).astype("float32"),
                    {"long_name": f"azimuths of the cell's edges from {reference}", **degree}),
+        *_cell_places(campaign),
     ]  # fmt: skip
     if year is not None:
         epochs = [campaign.camera[i] for i in epochs_in(campaign, year)]
@@ -356,8 +363,37 @@ def cell_coordinates(campaign: Campaign, year: int | None = None) -> list[Coordi
             Coordinate("cell_visible_share", ("epoch", "cell"),
                        _by_epoch([m.visible_share for m in maps], cells.n_cells, "float32"),
                        {"long_name": "visible share of the cell's solid angle", "units": "1"}),
+            Coordinate("cell_quality", ("epoch", "cell"),
+                       _by_epoch([m.flags for m in maps], cells.n_cells, "uint8"),
+                       {"long_name": "why the cell is never observed; 0 = it is",
+                        "flag_masks": [int(flag) for flag in CellFlag],
+                        "flag_meanings": "hidden few_pixels"}),
         ]  # fmt: skip
     return found
+
+
+def _cell_places(campaign: Campaign) -> list[Coordinate]:
+    places = cell_places(campaign)
+    height = f"at {campaign.cells.emission_height_km:g} km"
+    when = magnetic_epoch(campaign).date().isoformat()
+    texts = {
+        "latitude": ("latitude_deg", f"geodetic latitude of the cell's centre {height}", "degree"),
+        "longitude": ("longitude_deg", f"longitude of the cell's centre {height}", "degree"),
+        "mlat": ("mlat_deg", f"AACGM-v2 latitude of the cell's centre {height}, {when}", "degree"),
+        "mlon": ("mlon_deg", f"AACGM-v2 longitude of the cell's centre {height}, {when}", "degree"),
+    }
+    found = [
+        Coordinate(f"cell_{name}_deg", ("cell",), getattr(places, source).astype("float32"),
+                   {"long_name": text, "units": units})
+        for name, (source, text, units) in texts.items()
+    ]  # fmt: skip
+    # Not rounded: which bin a frame falls into is counted from it again.
+    return [
+        *found,
+        Coordinate("cell_mlt_offset_h", ("cell",), places.mlt_offset_h,
+                   {"long_name": f"MLT of the cell's centre {height} minus the station's",
+                    "units": "hour"}),
+    ]  # fmt: skip
 
 
 def _by_epoch(rows: list[Any], n_cells: int, dtype: str) -> np.ndarray:
