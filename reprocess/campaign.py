@@ -188,7 +188,9 @@ class Fcn(Settings):
         default="package:fcn_resnet18_sim.safetensors",
         description="safetensors file, or package:NAME for one shipped with reprocess",
     )
-    runtime: Literal["torch"] = "torch"
+    runtime: Literal["torch", "openvino"] = Field(
+        default="torch", description="what runs the network; openvino is for CPUs"
+    )
     precision: Literal["float32"] = "float32"
     threshold: float = Field(default=0.5, gt=0, lt=1)
 

@@ -18,7 +18,7 @@ from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign
 from reprocess.clusters import open_executor
 from reprocess.cube.publish import Published, publish_year, shape_cube
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import LockHeld
 from reprocess.execute import Execution, Progress, execute
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger

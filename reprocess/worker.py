@@ -25,7 +25,7 @@ from reprocess.archive.inputs import tail_hash
 from reprocess.archive.seen import tail
 from reprocess.campaign import Campaign
 from reprocess.detectors.detector import Evidence, EvidenceStatus
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import StoreError
 from reprocess.geometry.calibration import station_mlon_deg
 from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
