@@ -9,6 +9,7 @@ it took on top of its input.
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import sys
@@ -37,12 +38,16 @@ def main() -> None:
             if side in found:
                 theirs = [run["frames_per_s"] for run in found[side]]
                 ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-                row = figure(f"counter / {side}, {n} frames", ratios, "ratio", target, "same counts")
+                row = figure(
+                    f"counter / {side}, {n} frames", ratios, "ratio", target, "same counts"
+                )
                 rows.append({**row, "theirs": theirs})
         for side in sides:
             extra = [run["extra_mb"] for run in found[side]]
             target = "<= 200" if side == "reprocess" else ""
-            rows.append(figure(f"memory of {side} above its input, {n} frames", extra, "MB", target))
+            rows.append(
+                figure(f"memory of {side} above its input, {n} frames", extra, "MB", target)
+            )
     save("counting", rows)
 
 
@@ -60,7 +65,7 @@ def reprocess(day, month, mlt, fraction):
 
     counter = Counter(("a",), MLT_BINS, CELLS, 127)
     bounds = np.flatnonzero(np.diff(day, prepend=-1, append=-1))
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         part = slice(start, stop)
         selected = np.ones(stop - start, bool)
         counter.add_day(month[part], mlt[part], selected, {"a": fraction[part]})
