@@ -13,6 +13,7 @@ from reprocess.stores.objects import (
     FsspecObjects,
     LocalObjects,
     MemoryObjects,
+    S3Objects,
     open_objects,
 )
 
@@ -49,7 +50,7 @@ def objects(request, tmp_path):
         return MemoryObjects()
     if request.param == "fsspec":
         return FsspecObjects(f"memory://test-objects-{uuid.uuid4().hex}")
-    return FsspecObjects(f"{request.getfixturevalue('s3_url')}/{uuid.uuid4().hex}")
+    return S3Objects(f"{request.getfixturevalue('s3_url')}/{uuid.uuid4().hex}")
 
 
 def listed(objects, prefix=""):
