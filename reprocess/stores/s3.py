@@ -243,6 +243,7 @@ class S3Bucket:
         """Raise what a failed request means, or return why to send it again; None: unknown."""
         import aiohttp
         from botocore import exceptions as boto
+        from botocore.parsers import ResponseParserError
 
         for cause in _causes(error):
             if isinstance(cause, boto.ClientError):
@@ -250,7 +251,7 @@ class S3Bucket:
         if isinstance(error, boto.SSLError) and "CERTIFICATE" in str(error).upper():
             raise self._refused("certificate", _brief(error)) from error
         passing = (
-            boto.HTTPClientError, boto.ResponseParserError, aiohttp.ClientError, ConnectionError,
+            boto.HTTPClientError, ResponseParserError, aiohttp.ClientError, ConnectionError,
             TimeoutError, EOFError,
         )  # fmt: skip
         if isinstance(error, passing):
