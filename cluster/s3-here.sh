@@ -93,7 +93,7 @@ osd memory target = 939524096
 [$rgw_id]
 keyring = $dir/keyring.rgw
 rgw data = $dir/rgw
-rgw frontends = beast endpoint=127.0.0.1:$rgw_port
+rgw frontends = beast endpoint=127.0.0.1:$rgw_port tcp_nodelay=1
 rgw thread pool size = 32
 rgw enable usage log = false
 CONF
