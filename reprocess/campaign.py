@@ -441,6 +441,20 @@ def campaign_from_mapping(document: dict[str, Any], source: str = "campaign") ->
         raise ConfigurationError(_explain(error, source)) from error
 
 
+def store_access(items: list[str], option: str) -> StoreAccess:
+    """How a store is reached, from `key=value` strings of a command line's option."""
+    document: dict[str, Any] = {}
+    for item in items:
+        key, separator, text = item.partition("=")
+        if not separator:
+            raise ConfigurationError(f"{option} {item}: expected KEY=VALUE")
+        document[key] = yaml.safe_load(text)
+    try:
+        return StoreAccess.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, option, StoreAccess)) from error
+
+
 def _absolute_paths(document: dict[str, Any], base: Path) -> None:
     """Make the file's own relative paths absolute; URLs and package: names stay."""
 
@@ -487,7 +501,7 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
         node[parts[-1]] = text  # such as %Y%m%d.jpg, which YAML wants quoted and a shell unquotes
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _explain(error: ValidationError, source: str, model: type[Settings] = Campaign) -> str:
     lines = []
     problems = error.errors()
     for problem in problems:
@@ -504,7 +518,7 @@ def _explain(error: ValidationError, source: str) -> str:
         if problem["type"] == "extra_forbidden" and is_secret_name(location[-1]):
             lines.append(f"{source}: {key}: no secret belongs here; {WHERE_SECRETS_BELONG}")
         elif problem["type"] == "extra_forbidden":
-            known = _known_keys(problem["loc"][:-1])
+            known = _known_keys(problem["loc"][:-1], model)
             close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]}?" if close else ""
             expected = f"one of {', '.join(known)}" if known else "no such key"
@@ -520,8 +534,7 @@ def _explain(error: ValidationError, source: str) -> str:
     return "\n".join(lines)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Campaign
+def _known_keys(location: tuple[int | str, ...], model: Any) -> list[str]:
     sections: dict[str, Any] = {
         "site": Site, "camera": CameraEpoch, "lens": EquidistantLens, "crop": Crop,
         "noise": Noise, "archive": Archive, "access": S3Access, "store_access": StoreAccess,
