@@ -94,7 +94,7 @@ def run_job(
     ClusterError
         If there is nowhere to run; what is committed stays.
     """
-    objects = open_objects(campaign.store)
+    objects = open_objects(campaign.store, campaign.store_access)
     records = Records(objects)
     settings = check_settings(campaign, request, records)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")

@@ -84,7 +84,7 @@ def process_block(
     StoreError, OSError
         If the store or the archive fails; what was committed before stays.
     """
-    objects = open_objects(store_url)
+    objects = open_objects(store_url, campaign.store_access)
     block = _DayBlock(task, campaign, objects, lock, threads or available_cores())
     if task.erase:
         return block.erase()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,11 +19,16 @@ import fsspec
 import numpy as np
 
 from reprocess.archive.pattern import NamePattern
+from reprocess.archive.s3 import list_bucket
 from reprocess.campaign import Archive
 from reprocess.errors import ArchiveError, ConfigurationError, UnreadableFrame
+from reprocess.stores.s3 import S3Bucket, S3Object, is_s3
 
-OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs"})
-"""Protocols that list a whole tree in one sweep of keys, without directories."""
+OBJECT_STORES = frozenset({"gs", "gcs"})
+"""fsspec's protocols that list a whole tree in one sweep of keys, without directories."""
+
+READS_AT_ONCE = 16
+"""Files read at one time over a network, whose answers take longer than a core's work."""
 
 
 class Entry(NamedTuple):
@@ -98,10 +102,12 @@ def scan(archive: Archive, years: Iterable[int]) -> Catalogue:
     collector = _Collector(pattern, wanted)
     keep = functools.partial(_keeps, pattern, wanted)
     root = local_root(archive)
-    if root is None:
-        _scan_remote(archive, pattern, keep, collector)
-    else:
+    if root is not None:
         _scan_local(root, keep, collector)
+    elif is_s3(archive.url):
+        _scan_s3(archive, pattern, wanted, keep, collector)
+    else:
+        _scan_remote(archive, pattern, keep, collector)
     return collector.finish()
 
 
@@ -119,7 +125,13 @@ class ArchiveBytes:
 
     def __init__(self, archive: Archive) -> None:
         self._root = local_root(archive)
-        self._remote = None if self._root is not None else open_remote(archive)
+        self._bucket = _bucket(archive) if is_s3(archive.url) else None
+        near = self._root is not None or self._bucket is not None
+        self._remote = None if near else open_remote(archive)
+
+    def at_once(self, threads: int) -> int:
+        """Files to read at one time, by a caller that may use some threads."""
+        return max(1, threads) if self._root is not None else max(threads, READS_AT_ONCE)
 
     def read(self, name: str) -> bytes:
         """Return all bytes of one file.
@@ -130,10 +142,15 @@ class ArchiveBytes:
             If the file is gone, or this user may not read it.
         OSError
             Any other trouble: of the machine or the network, not of the frame.
+        ConfigurationError
+            If an S3 service refuses to serve it. That may be a pass that has run out: no
+            frame is called unreadable for it.
         """
         try:
             if self._root is not None:
                 return (self._root / name).read_bytes()
+            if self._bucket is not None:
+                return self._bucket.get(name)
             assert self._remote is not None
             fs, root = self._remote
             data = fs.cat_file(f"{root}/{name}")
@@ -281,6 +298,30 @@ def _describe_local(item: os.DirEntry[str]) -> tuple[int, str]:
     return stat.st_size, str(stat.st_mtime_ns)
 
 
+def _bucket(archive: Archive) -> S3Bucket:
+    return S3Bucket(archive.url, archive.access, "archive")
+
+
+def _scan_s3(
+    archive: Archive,
+    pattern: NamePattern,
+    years: frozenset[int],
+    keep: Callable[[str], bool],
+    collector: _Collector,
+) -> None:
+    def add(name: str, found: S3Object) -> None:
+        collector.add(name, found, lambda item: (item.size, item.tag))
+
+    try:
+        found_any = list_bucket(_bucket(archive), pattern, years, keep, add)
+    except (ConfigurationError, OSError) as error:
+        raise ArchiveError(
+            f"the archive cannot be listed: {error}. Nothing was planned or changed"
+        ) from error
+    if not found_any:
+        raise _cannot_list(archive.url, "", FileNotFoundError())
+
+
 def _scan_remote(
     archive: Archive,
     pattern: NamePattern,
@@ -291,7 +332,6 @@ def _scan_remote(
     fs, root = open_remote(archive)
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     sweeps = bool(protocols & OBJECT_STORES)
-    errors = _listing_errors(protocols)
     pending = [""]
     found_any = False
     while pending:
@@ -301,7 +341,7 @@ def _scan_remote(
         try:
             found = fs.find(path, detail=True).values() if sweep else fs.ls(path, detail=True)
             items: list[dict[str, Any]] = list(found)
-        except errors as error:
+        except (OSError, ValueError) as error:
             raise _cannot_list(archive.url, directory, error) from error
         found_any = found_any or bool(items)
         for name, item in _relative(items, root):
@@ -314,14 +354,6 @@ def _scan_remote(
                 collector.add(name, item, _describe_remote)
     if not found_any and not fs.isdir(root):
         raise _cannot_list(archive.url, "", FileNotFoundError())
-
-
-def _listing_errors(protocols: set[str]) -> tuple[type[Exception], ...]:
-    """What a listing raises; no credentials and no connection to S3 are no OSError."""
-    if not protocols & {"s3", "s3a"}:
-        return (OSError, ValueError)
-    botocore = importlib.import_module("botocore.exceptions")
-    return (OSError, ValueError, botocore.BotoCoreError)
 
 
 def _relative(items: list[dict[str, Any]], root: str) -> Iterator[tuple[str, dict[str, Any]]]:
