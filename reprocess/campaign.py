@@ -12,13 +12,22 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+import zoneinfo
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from reprocess.errors import ConfigurationError
 
@@ -93,6 +102,44 @@ class CameraEpoch(Settings):
         default=None, description="image of the stored size, non-zero where the sky is visible"
     )
     noise: Noise | None = None
+    clock_offset_s: float = Field(
+        default=0.0, ge=-86_400, le=86_400, description="added to the time that a file tells"
+    )
+    time_stamps: Literal["start", "middle", "end"] = Field(
+        default="middle", description="which moment of the exposure a file's time is of"
+    )
+    exposure_s: float | None = Field(
+        default=None, gt=0, le=3600, description="needed if time_stamps is start or end"
+    )
+    black_level: float = Field(
+        default=0.0, ge=0, le=65_534, description="counts without light; stored as 0"
+    )
+    white_level: float | None = Field(
+        default=None, gt=0, le=65_535, description="counts stored as 255; null: 255"
+    )
+    channel_response: tuple[float, float, float] = Field(
+        default=(1.0, 1.0, 1.0),
+        description="counts of red, green and blue above black are divided by these",
+    )
+
+    @field_validator("channel_response")
+    @classmethod
+    def _responses(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if not all(0.1 <= response <= 10 for response in value):
+            raise ValueError("three responses from 0.1 to 10, relative to each other")
+        return value
+
+    @model_validator(mode="after")
+    def _exposed(self) -> CameraEpoch:
+        if self.time_stamps != "middle" and self.exposure_s is None:
+            raise ValueError(
+                f"exposure_s, since time_stamps: {self.time_stamps} is half an exposure from "
+                f"the middle"
+            )
+        white = 255.0 if self.white_level is None else self.white_level
+        if white <= self.black_level:
+            raise ValueError(f"white_level ({white:g}) above black_level ({self.black_level:g})")
+        return self
 
     @field_validator("valid_from")
     @classmethod
@@ -105,23 +152,59 @@ class CameraEpoch(Settings):
 
 
 class Archive(Settings):
-    """Where the raw images are and how a file's name tells its time (UTC)."""
+    """Where the raw images are, and how their times are told."""
 
     url: str
+    time: Literal["name", "header", "exif"] = Field(
+        default="name", description="where a frame's time is: in the file's name or in the file"
+    )
     pattern: str = Field(
         description="strptime directives and * wildcards; matched against the path relative to "
         "url, or against the file name alone when it holds no /"
     )
     reader: str = "still"
+    timezone: str = Field(
+        default="UTC", description="zone of the clock that wrote the times: UTC, +01:00, or IANA"
+    )
+    bits: Literal[8, 16] = Field(default=8, description="depth of the stored images")
+    channels: Literal["rgb", "mono"] | None = Field(
+        default=None, description="what the camera has; null: what the reader's format usually has"
+    )
 
     @field_validator("pattern")
     @classmethod
-    def _has_a_date(cls, value: str) -> str:
-        missing = [d for d in ("%Y", "%m", "%d", "%H", "%M") if d not in value]
-        if missing and not ("%j" in value and set(missing) <= {"%m", "%d"}):
-            raise ValueError(f"a pattern with {', '.join(missing)} in it")
+    def _has_a_date(cls, value: str, info: ValidationInfo) -> str:
+        found = set(re.findall(r"%(.)", value.replace("%%", "")))
+        missing = [
+            text
+            for text, ways in (
+                ("%Y or %y", ({"Y"}, {"y"})),
+                ("%m and %d (or %b and %d, or %j)", ({"m", "d"}, {"b", "d"}, {"j"})),
+                ("%H", ({"H"},)),
+                ("%M", ({"M"},)),
+            )
+            if not any(way <= found for way in ways)
+        ]
+        if missing and info.data.get("time") == "name":
+            raise ValueError(
+                f"a pattern with {', '.join(missing)} in it, or time: header or exif where the "
+                f"files themselves tell their time"
+            )
         if ".." in value.split("/"):
             raise ValueError("a pattern that stays inside the archive (no ..)")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value == "UTC" or re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", value):
+            return value
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(
+                "UTC, an offset such as +01:00, or a zone's name such as Europe/Oslo"
+            ) from error
         return value
 
 
@@ -277,6 +360,7 @@ class Campaign(Settings):
                 f"an earlier year has no calibration"
             )
         for epoch in self.camera:
+            self._check_levels(epoch)
             if epoch.noise is None:
                 continue
             for key in ("red_dn", "green_dn"):
@@ -284,6 +368,18 @@ class Campaign(Settings):
                 if isinstance(values, tuple) and len(values) != 400:
                     raise ValueError(f"noise.{key}: one number or one for each of 400 cells")
         return self
+
+    def _check_levels(self, epoch: CameraEpoch) -> None:
+        white = epoch.white_level
+        if self.archive.bits == 16 and (white is None or white - epoch.black_level < 256):
+            raise ValueError(
+                f"camera epoch {epoch.name}: white_level at least 256 counts above black_level, "
+                f"since archive.bits is 16: counts from black to white are stored as 0 to 255"
+            )
+        if self.archive.bits == 8 and white is not None and white > 255:
+            raise ValueError(
+                f"camera epoch {epoch.name}: white_level up to 255, since archive.bits is 8"
+            )
 
     def __hash__(self) -> int:
         # Campaigns key the caches of what is derived from them; a dict field has no hash.

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from astropy.io import fits
 from PIL import Image
 
 from reprocess.archive.readers.reader import READERS, load_reader
@@ -93,7 +93,9 @@ CASES = [
     Case("fits", "fits-gz", _gz(_fits)),
     Case("calgary_h5", "h5", _h5),
 ]
-DEEP = [case for case in CASES if case.form in ("png", "tiff", "tiff-lzw") or case.reader != "still"]
+DEEP = [
+    case for case in CASES if case.form in ("png", "tiff", "tiff-lzw") or case.reader != "still"
+]
 MANY = {
     "pgm": lambda images: b"".join(_pnm(image) for image in images),
     "calgary_h5": lambda images: _h5(*images),

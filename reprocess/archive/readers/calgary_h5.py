@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from typing import Any, Literal
 
 import numpy as np
@@ -100,5 +99,4 @@ def _images(stored: Any) -> list[Image]:
 
 def _header(value: Any) -> FrameHeader:
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    parsed = parse_time(text)
-    return FrameHeader(*(parsed or (None, None)), exposure_s=math.nan)
+    return FrameHeader(*(parse_time(text) or (None, None)))

@@ -51,9 +51,7 @@ def exif_header(data: bytes) -> FrameHeader:
         parsed = parse_time(text + zone) or parse_time(text)
         if parsed is not None:
             acquired, offset = parsed
-    return FrameHeader(
-        acquired, offset, _number(tags.get(_EXPOSURE_TIME)), _number(tags.get(_ISO))
-    )
+    return FrameHeader(acquired, offset, _number(tags.get(_EXPOSURE_TIME)), _number(tags.get(_ISO)))
 
 
 def _text(value: Any) -> str:

@@ -151,9 +151,9 @@ def _parse(data: bytes, position: int, index: int) -> _Frame:
 def _image(data: bytes, frame: _Frame) -> Image:
     dtype = np.dtype(np.uint8) if frame.bytes_per_sample == 1 else np.dtype(">u2")
     n = frame.width * frame.height * frame.samples
-    counts = np.frombuffer(data, dtype, n, frame.start).astype(dtype.newbyteorder("="))
+    counts: Any = np.frombuffer(data, dtype, n, frame.start).astype(dtype.newbyteorder("="))
     if frame.samples == 3:
-        return counts.reshape(frame.height, frame.width, 3)
+        return np.ascontiguousarray(counts.reshape(frame.height, frame.width, 3))
     return three_channels(counts.reshape(frame.height, frame.width))
 
 
