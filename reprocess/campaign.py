@@ -279,6 +279,27 @@ class Fcn(Settings):
 DetectorSettings = Annotated[Difference | Fcn, Field(discriminator="kind")]
 
 
+class FlagTable(Settings):
+    """A table that says of times whether their frames count; CSV or Parquet."""
+
+    table: str = Field(description="file or URL; columns start, end, flag, or time, flag")
+    name: str = Field(
+        default="cloud", pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="what the flags are of"
+    )
+    reject: tuple[str, ...] = Field(default=(), description="flags whose frames do not count")
+    keep: tuple[str, ...] = Field(default=(), description="the only flags whose frames count")
+    unknown: Literal["keep", "reject"] = Field(description="frames for which no row holds")
+    tolerance_s: float | None = Field(
+        default=None, ge=0, le=86_400, description="given: rows are samples, not intervals"
+    )
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> FlagTable:
+        if bool(self.reject) == bool(self.keep):
+            raise ValueError("either reject or keep, with at least one flag")
+        return self
+
+
 class Cube(Settings):
     """How detections are counted: bins, selection of frames, cell rule."""
 
@@ -286,6 +307,17 @@ class Cube(Settings):
     mlt_centred: bool = Field(default=False, description="bins centred on h instead of [h, h+1)")
     sun_elevation_max_deg: float = Field(default=-15.0, ge=-90, le=90)
     moon_elevation_max_deg: float | None = Field(default=None, ge=-90, le=90)
+    moon_illuminated_max: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="a Moon above its limit and no fuller than this counts",
+    )
+    refraction: bool = Field(default=False, description="Sun and Moon limits of apparent elevation")
+    cell_elevation_min_deg: float = Field(
+        default=0.0, ge=0, lt=90, description="cells that reach lower are not counted"
+    )
+    flags: tuple[FlagTable, ...] = ()
     cell_fraction_min: float = Field(default=0.5, gt=0, le=1)
     compare: tuple[str, ...] = Field(
         default=(), description="labels counted on their common frames and cells; default all"
@@ -347,6 +379,11 @@ class Campaign(Settings):
                 f"process.sun_elevation_max_deg ({looser}) at or above "
                 f"cube.sun_elevation_max_deg ({self.cube.sun_elevation_max_deg}): the cube cannot "
                 f"count frames that are not processed"
+            )
+        if self.cube.moon_illuminated_max is not None and self.cube.moon_elevation_max_deg is None:
+            raise ValueError(
+                "cube.moon_elevation_max_deg beside cube.moon_illuminated_max, which excuses a "
+                "Moon that is above it"
             )
         unknown = set(self.cube.compare) - set(self.detectors)
         if unknown:
@@ -503,6 +540,11 @@ def _absolute_paths(document: dict[str, Any], base: Path) -> None:
     for detector in detectors.values() if isinstance(detectors, dict) else []:
         if isinstance(detector, dict) and "weights" in detector:
             detector["weights"] = absolute(detector["weights"])
+    cube = document.get("cube")
+    tables = cube.get("flags") if isinstance(cube, dict) else None
+    for table in tables if isinstance(tables, list) else []:
+        if isinstance(table, dict) and "table" in table:
+            table["table"] = absolute(table["table"])
     camera = document.get("camera")
     for epoch in camera if isinstance(camera, list) else []:
         if isinstance(epoch, dict) and epoch.get("mask"):

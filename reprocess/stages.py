@@ -21,6 +21,7 @@ from reprocess.archive.pattern import NamePattern
 from reprocess.archive.readers.reader import load_reader
 from reprocess.campaign import CameraEpoch, Campaign
 from reprocess.detectors.detector import Detector, EvidenceStatus, load_detector
+from reprocess.flags import digest
 from reprocess.geometry.calibration import epoch_geometry, geometry_settings
 from reprocess.stores.layout import (
     ACQUIRED,
@@ -162,7 +163,11 @@ def _detections_settings_of(campaign: Campaign, label: str, epochs: tuple[int, .
 def cube_settings(campaign: Campaign) -> dict[str, Any]:
     """Everything about the cube that is not a count: bins, selection, labels, cells."""
     return {
-        "cube": campaign.cube.model_dump(mode="json"),
+        "cube": campaign.cube.model_dump(mode="json", exclude={"flags"}),
+        "flags": [
+            {**table.model_dump(mode="json", exclude={"table"}), "content": digest(table)}
+            for table in campaign.cube.flags
+        ],
         "compare": campaign.compared,
         "labels": tuple(campaign.detectors),
         "cells": campaign.cells.model_dump(mode="json"),
