@@ -116,7 +116,7 @@ def _image(values: Any) -> Image:
     if values is None:
         raise UnreadableFrame("FITS image without pixels")
     if values.dtype.kind not in "iu":
-        raise UnreadableFrame(f"holds {values.dtype} values, expected integer counts")
+        raise UnreadableFrame(f"holds {values.dtype.name} values, expected integer counts")
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise UnreadableFrame(f"holds counts from {low} to {high}, expected 0 to 65535")

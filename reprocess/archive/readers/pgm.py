@@ -27,7 +27,7 @@ from reprocess.errors import UnreadableFrame
 
 _SAMPLES = {b"P5": 1, b"P6": 3}
 _HEADER_BYTES_MAX = 1 << 16
-_TOKEN = re.compile(rb"[ \t\r\n]+|#([^\r\n]*)|([0-9]+)(?=[ \t\r\n])")
+_TOKEN = re.compile(rb"[ \t\r\n]+|#([^\r\n]*)|([0-9]+)(?=[ \t\r\n#])")
 _TIME_COMMENTS = ("image request start", "date-obs", "timestamp")
 _COMMENT = re.compile(r'\s*"?([^"=:]+?)"?\s*[:= ]\s*(\S.*)')
 _QUOTED = re.compile(r'\s*"([^"]+)"\s*(.*)')
@@ -142,6 +142,8 @@ def _parse(data: bytes, position: int, index: int) -> _Frame:
             comments.append(token[1].decode("latin-1"))
         at = token.end()
     width, height, maxval = numbers
+    if data[at : at + 1] == b"#":
+        raise UnreadableFrame(f"corrupt header of frame {index}: no blank after maxval")
     if not 1 <= maxval <= 65535:
         raise UnreadableFrame(f"declares counts up to {maxval}, expected 1 to 65535")
     check_declared_size(width, height)
