@@ -14,6 +14,7 @@ from typing import Any
 
 from reprocess import stages
 from reprocess.archive.catalogue import Catalogue, scan
+from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign
 from reprocess.clusters import open_executor
@@ -98,7 +99,8 @@ def run_job(
     records = Records(objects)
     settings = check_settings(campaign, request, records)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
-    catalogue = scan(campaign.archive, request.years)
+    headers = HeaderTimes(campaign.archive, objects)
+    catalogue = scan(campaign.archive, request.years, campaign.camera, headers)
     n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
@@ -115,6 +117,7 @@ def run_job(
     if request.dry_run:
         _fill_ledger(job, records, listing)
         return job
+    headers.save()
     seen.save()
     with Heartbeat() as heartbeat:
         locks = _lock_years(job, objects, listing, heartbeat, say)
