@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reprocess.archive.catalogue import ArchiveBytes, Entry, scan
+from reprocess.archive.catalogue import Entry, scan
+from reprocess.archive.files import ArchiveBytes
 from reprocess.archive.readers.reader import load_reader
 from reprocess.calibrate import Calibration, parse_utc
 from reprocess.campaign import CameraEpoch, Campaign, Fisheye
@@ -169,7 +170,11 @@ def _chosen(
     years = campaign.years
     if limits:
         years = tuple(sorted({int(str(t)[:4]) for limit in limits for t in limit}))
-    entries = [entry for day in scan(campaign.archive, years).days.values() for entry in day]
+    entries = [
+        entry
+        for day in scan(campaign.archive, years, campaign.camera).days.values()
+        for entry in day
+    ]
     times = np.array([entry.acquired for entry in entries], "datetime64[us]")
     if limits:
         inside = np.any([(times >= start) & (times <= end) for start, end in limits], axis=0)
@@ -217,8 +222,8 @@ def _of_epoch(
     unreadable = 0
     for entry in entries:
         try:
-            image = reader.read(source.read(entry.name))
-        except UnreadableFrame:
+            image = reader.read_all(source.read(entry.file))[max(entry.frame, 0)]
+        except (UnreadableFrame, IndexError):
             unreadable += 1
             continue
         if image.shape[:2] != sky.shape:

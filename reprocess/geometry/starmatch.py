@@ -290,11 +290,11 @@ def _pairs(
         points = _points(frame)
         x, y = lens.pixel(frame.azimuth_deg, frame.elevation_deg)
         where = np.stack([x, y], axis=1)
-        known = np.isfinite(where).all(axis=1)
+        known = np.isfinite(x) & np.isfinite(y)
         where = np.where(known[:, None], where, -1e6)
         off, point = cKDTree(points).query(where)
         back = cKDTree(where).query(points)[1]
-        for star in np.flatnonzero(known & np.asarray(off < reach_px)):
+        for star in np.flatnonzero(known & (np.asarray(off) < reach_px)):
             if back[point[star]] == star:
                 names.append(frame.name[star])
                 rows.append(
