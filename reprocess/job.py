@@ -16,7 +16,7 @@ from reprocess import stages
 from reprocess.archive.catalogue import Catalogue, scan
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign
-from reprocess.clusters import open_executor
+from reprocess.clusters.open import open_executor
 from reprocess.cube.publish import Published, publish_year, shape_cube
 from reprocess.detectors.fcn import available_cores
 from reprocess.errors import LockHeld
