@@ -1,4 +1,4 @@
-"""The one console command: `reprocess run|sample|plot|noise|sweep`, one thin function each."""
+"""The one console command, `reprocess VERB`: one thin function each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reprocess import run
-from reprocess.errors import ReprocessError
+from reprocess.errors import ClusterError, ReprocessError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,9 +44,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _evidence_arguments(verb)
     verb.set_defaults(call=_sweep)
 
+    verb = verbs.add_parser("cluster", help="try a cluster profile, or print one to copy")
+    kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
+    kind = kinds.add_parser("check", help="start one worker and say what it finds")
+    kind.add_argument("profile", help="as for run --cluster")
+    kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
+    kind.set_defaults(call=_cluster_check)
+    kind = kinds.add_parser("show", help="print a profile that comes with the package")
+    kind.add_argument("name", help="local, slurm or slurm-gpu")
+    kind.set_defaults(call=_cluster_show)
+
     options = parser.parse_args(arguments)
     try:
         code: int = options.call(options)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return run.EXIT_CLUSTER
     except ReprocessError as error:
         print(f"error: {error}", file=sys.stderr)
         return run.EXIT_CONFIGURATION
@@ -96,6 +109,23 @@ def _sweep(options: argparse.Namespace) -> int:
 
     campaign = load_campaign(options.campaign, options.overrides, store=options.store)
     print(sweep(campaign, options.label, [(start, end) for start, end in options.between]))
+    return 0
+
+
+def _cluster_check(options: argparse.Namespace) -> int:
+    from reprocess.clusters.check import check
+
+    findings = check(options.profile, options.store, lambda text: print(text, file=sys.stderr))
+    print("\n".join(str(finding) for finding in findings))
+    wrong = sum(finding.todo is not None for finding in findings)
+    print(f"{wrong} to mend" if wrong else "ready")
+    return run.EXIT_FAILED if wrong else run.EXIT_COMPLETE
+
+
+def _cluster_show(options: argparse.Namespace) -> int:
+    from reprocess.clusters.profiles import profile_text
+
+    print(profile_text(options.name), end="")
     return 0
 
 

@@ -69,12 +69,10 @@ class DaskExecutor:
         runs, and may raise `ClusterError`
     """
 
-    def __init__(
-        self, client: Any, threads: int, tend: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, client: Any, threads: int, tend: Callable[[], None] = lambda: None) -> None:
         self.client = client
         self.threads = threads
-        self._tend = tend
+        self.tend = tend
 
     def run(self, call: Call, tasks: Iterable[Task]) -> Iterator[Outcome]:
         waiting = iter(tasks)
@@ -123,7 +121,7 @@ class DaskExecutor:
             try:
                 return ended.get(timeout=TEND_S)
             except queue.Empty:
-                self._tend()
+                self.tend()
                 fill()
 
     def _result(self, future: Any) -> TaskResult:
@@ -132,7 +130,7 @@ class DaskExecutor:
                 result: TaskResult = future.result(timeout=TEND_S)
             except TimeoutError:
                 # Its worker died before the result was fetched: another does the block again.
-                self._tend()
+                self.tend()
             else:
                 return result
 

@@ -118,7 +118,7 @@ class Pool:
         for job in gone:
             self.jobs.remove(job)
             self._note_end(job)
-        self._replace(states)
+        self._replace()
         self._tell(states, now)
 
     def _note_end(self, job: str) -> None:
@@ -130,7 +130,7 @@ class Pool:
             self._failed_starts.append(job)
             self._say(f"job {job} left before a worker came from it ({how})")
 
-    def _replace(self, states: dict[str, str]) -> None:
+    def _replace(self) -> None:
         missing = self.wanted - len(self.jobs)
         if len(self._failed_starts) < START_FAILURES_MAX:
             if missing:

@@ -14,8 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic import BeforeValidator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from reprocess.errors import ConfigurationError
 
@@ -190,7 +197,7 @@ def load_profile(cluster: str) -> LocalProfile | SlurmProfile:
     """
     source, text = _find(cluster)
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        document = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{source}: is not valid YAML: {error}") from error
     if not isinstance(document, dict):
@@ -256,9 +263,7 @@ def _explain(error: ValidationError, document: dict[str, Any], source: str) -> s
             known = list(model.model_fields)
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]}?" if close else ""
-            lines.append(
-                f"{source}: {key}: unknown key; expected one of {', '.join(known)}{hint}"
-            )
+            lines.append(f"{source}: {key}: unknown key; expected one of {', '.join(known)}{hint}")
         else:
             expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             found = problem["input"]

@@ -57,6 +57,8 @@ def slurm_executor(
         )
     import dask
 
+    # Read when distributed is first imported: its own log lines are for its developers.
+    dask.config.set({"logging.distributed": "error"})
     name = f"reprocess-{uuid.uuid4().hex[:8]}"
     logs = Path(profile.logs).expanduser().absolute()
     with dask.config.set(scheduler_settings()):
@@ -186,11 +188,11 @@ def _jobqueue() -> tuple[Any, Any]:
 
     signal.signal(signal.SIGINT, interrupt)
 
-    class Job(SLURMJob):  # type: ignore[misc]
+    class Job(SLURMJob):
         """A job that, closed, says that it is: a refused one would else stop the closing."""
 
         async def close(self) -> None:
-            await super().close()
+            await super().close()  # type: ignore[no-untyped-call]
             self.status = Status.closed
 
     return SLURMCluster, Job

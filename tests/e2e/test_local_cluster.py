@@ -32,7 +32,7 @@ def serial_keys(make_tiny, tmp_path_factory):
 
 
 def test_a_local_cluster_equals_the_serial_run(tiny, serial_keys, same_keys, monkeypatch):
-    monkeypatch.setattr("reprocess.clusters.available_cores", lambda: 2)
+    monkeypatch.setattr("reprocess.clusters.local.available_cores", lambda: 2)
 
     outcome = tiny.run("--cluster", "local")
 

@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SLURM_HERE = ROOT / "cluster" / "slurm-here.sh"
 HOLD = Path(__file__).parent / "hold"
-DAYS = tuple(f"2021-12-{day}" for day in (28, 29, 30, 31)) + ("2022-01-01", "2022-01-02")
+DAYS = ("2021-12-28", "2021-12-29", "2021-12-30", "2021-12-31", "2022-01-01", "2022-01-02")
 WAIT_S = 120.0
 
 
@@ -37,8 +37,10 @@ class Slurm:
 
     directory: Path
 
-    def command(self, *words, check=True):
-        done = subprocess.run(words, capture_output=True, text=True, check=False, env=self.environ)
+    def command(self, *words, check=True, environ=None):
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, env=environ or self.environ
+        )
         assert not check or done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout.strip()
 
@@ -50,6 +52,12 @@ class Slurm:
         """Id to state of the jobs in the queue."""
         out = self.command("squeue", "--noheader", "--format", "%i %T", *options)
         return dict(line.split() for line in out.splitlines())
+
+    def restarts(self):
+        """Id to the number of times that Slurm started a job again; of the last minutes' jobs."""
+        out = self.command("scontrol", "--oneliner", "show", "jobs")
+        rows = [dict(i.split("=", 1) for i in line.split() if "=" in i) for line in out.splitlines()]
+        return {row["JobId"]: int(row["Restarts"]) for row in rows}
 
     def ended(self):
         """Id to state of all jobs that have ended, as Slurm's own accounting file has it."""
