@@ -165,4 +165,4 @@ class Pool:
         before, when = self._said
         if text and (text != before or now - when > SAY_S):
             self._said = (text, now)
-            self._say(f"no worker yet; jobs: {text}")
+            self._say(f"waiting for a worker; jobs: {text}")

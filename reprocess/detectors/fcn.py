@@ -30,6 +30,7 @@ from reprocess.detectors.detector import (
 )
 from reprocess.detectors.weights import LoadedNetwork, load_network, weights_digest
 from reprocess.errors import ConfigurationError
+from reprocess.extras import require
 from reprocess.geometry.calibration import epoch_geometry
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class FcnDetector:
 
     def profile(self) -> str:
         """Device kind, instruction set, runtime and its version, precision."""
+        require_torch()
         import torch
 
         runtime = f"{self.settings.runtime}-{torch.__version__.partition('+')[0]}"
@@ -228,9 +230,22 @@ def _logits(loaded: LoadedNetwork, images: NDArray[np.uint8], device: str) -> ND
 
 
 def _device_kind() -> str:
+    require_torch()
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def require_torch() -> None:
+    """Refuse to go on where the network cannot run.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the command that installs PyTorch.
+    """
+    for module in ("torch", "torchvision"):
+        require(module, "torch", "the fcn detector")
 
 
 _networks: dict[tuple[str, str, str], LoadedNetwork] = {}

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SLURM_HERE = ROOT / "cluster" / "slurm-here.sh"
 HOLD = Path(__file__).parent / "hold"
 DAYS = ("2021-12-28", "2021-12-29", "2021-12-30", "2021-12-31", "2022-01-01", "2022-01-02")
-WAIT_S = 120.0
+WAIT_S = 400.0
 
 
 def wait_for(what, found):
@@ -56,7 +56,9 @@ class Slurm:
     def restarts(self):
         """Id to the number of times that Slurm started a job again; of the last minutes' jobs."""
         out = self.command("scontrol", "--oneliner", "show", "jobs")
-        rows = [dict(i.split("=", 1) for i in line.split() if "=" in i) for line in out.splitlines()]
+        rows = [
+            dict(i.split("=", 1) for i in line.split() if "=" in i) for line in out.splitlines()
+        ]
         return {row["JobId"]: int(row["Restarts"]) for row in rows}
 
     def ended(self):
@@ -94,7 +96,7 @@ class Driver:
 
     def finish(self):
         """Wait for it: exit code, report, what it said."""
-        out, _ = self.process.communicate(timeout=240)
+        out, _ = self.process.communicate(timeout=800)
         text = self.log.read_text()
         last = (out.strip().splitlines() or [""])[-1]
         return self.process.returncode, json.loads(last) if last.startswith("{") else {}, text

@@ -9,7 +9,7 @@ import pytest
 
 from .conftest import DAYS, ROOT, wait_for
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def done(report):
@@ -45,9 +45,9 @@ def strangers_are_refused(address):
     from distributed import Client
     from distributed.security import Security
 
-    with pytest.raises(OSError, match="Timed out|closed|handshake"):
+    with pytest.raises(OSError, match=r"Timed out|closed|handshake"):
         Client(f"tcp://{address}", timeout="2s", set_as_default=False)
-    with pytest.raises(OSError, match="Timed out|certificate|SSL"):
+    with pytest.raises(OSError, match=r"Timed out|certificate|SSL"):
         Client(
             f"tls://{address}", timeout="2s", set_as_default=False, security=Security.temporary()
         )
