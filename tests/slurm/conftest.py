@@ -127,7 +127,11 @@ class OnSlurm:
     @property
     def environ(self):
         path = os.pathsep.join([str(HOLD), str(ROOT), os.environ.get("PYTHONPATH", "")])
-        return self.slurm.environ | {"REPROCESS_TEST_HOLD": str(self.holds), "PYTHONPATH": path}
+        return self.slurm.environ | {
+            "REPROCESS_TEST_HOLD": str(self.holds),
+            "PYTHONPATH": path,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        }
 
     def hold(self, day):
         """Let the first worker on a day wait in the middle of its block."""
@@ -140,7 +144,13 @@ class OnSlurm:
     def held(self, day):
         """Wait until a worker waits there; the id of its job."""
         path = self.holds / f"{day}.held"
-        wait_for(f"a worker on {day}", path.exists)
+
+        def there():
+            for driver in self.started:
+                assert driver.process.poll() is None, driver.log.read_text()
+            return path.exists()
+
+        wait_for(f"a worker on {day}", there)
         return path.read_text().split()[0]
 
     def let_go(self, day):
