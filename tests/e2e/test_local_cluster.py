@@ -77,6 +77,31 @@ def test_an_interrupted_run_goes_on(tiny, serial_keys, same_keys):
     same_keys(tiny.keys(), serial_keys)
 
 
+# Ends a run like Ctrl-C, once its first day is done and known to the driver.
+ONE_DAY = """
+import sys
+from reprocess import report, run
+whole = report.ProgressLine.__call__
+
+def one_day(self, progress):
+    whole(self, progress)
+    raise KeyboardInterrupt
+
+report.ProgressLine.__call__ = one_day
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+def test_a_first_run_interrupted_after_a_day_says_so(tiny):
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_DAY, str(tiny.file), "--cluster", "serial", "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert "interrupted: what is committed stays" in done.stdout
+    assert not (tiny.store / "occurrence.zarr").exists()
+
+
 def test_a_killed_run_is_taken_over(tiny, serial_keys, same_keys, caplog):
     process = subprocess.Popen(
         [sys.executable, "-c", SLOWLY, str(tiny.file), "--cluster", "serial"],

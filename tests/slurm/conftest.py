@@ -62,11 +62,11 @@ class Slurm:
         return {row["JobId"]: int(row["Restarts"]) for row in rows}
 
     def ended(self):
-        """Id to state of all jobs that have ended, as Slurm's own accounting file has it."""
+        """Id to state of all jobs that have ended for good, as Slurm's accounting file has it."""
         log = self.directory / "log" / "jobcomp.log"
         lines = log.read_text().splitlines() if log.exists() else []
         rows = [dict(item.split("=", 1) for item in line.split() if "=" in item) for line in lines]
-        return {row["JobId"]: row["JobState"] for row in rows}
+        return {row["JobId"]: row["JobState"] for row in rows if row["JobState"] != "PENDING"}
 
 
 @pytest.fixture(scope="session")
