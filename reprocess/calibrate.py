@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from reprocess.archive.readers.reader import Image, load_reader
 from reprocess.campaign import Fisheye, Site
