@@ -15,9 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
-from reprocess.archive.readers.reader import load_reader
+from reprocess.archive.readers.reader import Image, load_reader
 from reprocess.campaign import Fisheye, Site
 from reprocess.errors import ConfigurationError, UnreadableFrame
 from reprocess.geometry.ephemeris import apparent_elevation_deg
@@ -140,7 +139,7 @@ def parse_utc(text: str) -> np.datetime64:
     return moment
 
 
-def read_image(path: str | Path, reader: str) -> NDArray[np.generic]:
+def read_image(path: str | Path, reader: str) -> Image:
     """Read one image file, or the first image of a file of several, as the archive's reader does.
 
     Raises

@@ -87,8 +87,7 @@ def count_occurrence(
     by_mlt : False counts all MLT in one bin of 24 h, frames without MLT included
     mlt, mlt_elevation_min_deg, mlt_bins, mlt_centred, sun_elevation_max_deg,
     moon_elevation_max_deg, moon_illuminated_max, refraction, cell_elevation_min_deg, flags,
-    cell_fraction_min, compare : as in the campaign's `cube` section; `compare` defaults to
-        `labels`
+    cell_fraction_min, compare : as in the campaign's `cube` section; `compare` defaults to `labels`
 
     Returns
     -------
@@ -130,7 +129,6 @@ def count_occurrence(
         _compared(compare, source.labels),
         len(table.keys),
     )
-    offset = _own_mlt(source, mlt_elevation_min_deg) if mlt == "cell" and by_mlt else None
     selection = Cube(
         sun_elevation_max_deg=sun_elevation_max_deg,
         moon_elevation_max_deg=moon_elevation_max_deg,
@@ -141,6 +139,7 @@ def count_occurrence(
         cell_fraction_min=cell_fraction_min,
     )
     left_out = cells_left_out(selection, source.cells["cell_zenith_bounds"][1][:, 1])
+    offset = _own_mlt(source, mlt_elevation_min_deg) if mlt == "cell" and by_mlt else None
     for day in source.days():
         frame = day.frames()
         # The fill value of `acquired` is NaT, which has no group.
@@ -176,11 +175,16 @@ def count_occurrence(
             **source.attributes,
             "years": sorted(source.committed),
             "compare": list(counter.compare),
-            "mlt": f"magnetic local time of the {mlt}",
             **attributes(selection),
+            "mlt": f"magnetic local time of the {mlt}",
         },
     )
     return with_rates(dataset)
+
+
+def _without(fraction: NDArray[np.uint8], cells: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The fractions, those of some cells not observed."""
+    return np.where(cells, np.uint8(FRACTION_UNOBSERVED), fraction) if cells.any() else fraction
 
 
 def _own_mlt(source: _Detections, elevation_min_deg: float) -> NDArray[np.float64]:
@@ -193,11 +197,6 @@ def _own_mlt(source: _Detections, elevation_min_deg: float) -> NDArray[np.float6
     return own_mlt_offset_h(
         source.cells["cell_mlt_offset_h"][1], source.cells["cell_zenith_deg"][1], elevation_min_deg
     )
-
-
-def _without(fraction: NDArray[np.uint8], cells: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The fractions, those of some cells not observed."""
-    return np.where(cells, np.uint8(FRACTION_UNOBSERVED), fraction) if cells.any() else fraction
 
 
 def _compared(compare: Sequence[str] | None, labels: Sequence[str]) -> Sequence[str]:
