@@ -150,8 +150,8 @@ def report_images(calibration: ImageCalibration) -> str:
     gap, where = widest_gap(match.stars.azimuth_deg[fit.used])
     if gap > DOUBTFUL_GAP_DEG:
         lines.append(
-            f"DOUBTFUL: no star found over {gap:.0f} deg of azimuth from {where:.0f} on. If that part "
-            f"of the sky is clear, the lens fits one side only: check the archive's clock "
+            f"DOUBTFUL: no star found over {gap:.0f} deg of azimuth from {where:.0f} on. If that "
+            f"part of the sky is clear, the lens fits one side only: check the archive's clock "
             f"(archive.timezone, clock_offset_s), the site, whether the camera stands level"
         )
     if calibration.drifts:
