@@ -31,7 +31,7 @@ from reprocess.cube.count import (
     select_frames,
 )
 from reprocess.errors import StoreError
-from reprocess.geometry.calibration import epoch_geometry
+from reprocess.geometry.calibration import epoch_geometry, magnetic_epoch
 from reprocess.stores.layout import NOT_ACQUIRED_US, Coordinate, DayReader, write_coordinate
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.records import Block, Record, Records, day_block, half_digest
@@ -247,6 +247,8 @@ def _skeleton(campaign: Campaign, last_year: int) -> dict[str, bytes]:
                 "cell_fraction_min": cube.cell_fraction_min,
                 "compare": list(campaign.compared),
                 "mlt": "magnetic local time of the station at the frame's time",
+                "emission_height_km": campaign.cells.emission_height_km,
+                "magnetic_epoch": magnetic_epoch(campaign).date().isoformat(),
                 "comment": "255 in the detections is 'not observed' and is in no count; a rate is "
                 "sum(aurora) / sum(observed), missing where nothing was observed",
             },
