@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reprocess import run
 from reprocess.errors import ReprocessError
+from reprocess.plot import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,11 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     verb = verbs.add_parser("plot", help="draw from the stores")
     kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
-    kind = kinds.add_parser("occurrence", help="one sky map of occurrence for each MLT")
-    kind.add_argument("store", help="URL of the store")
-    kind.add_argument("output", type=Path, help="picture to write: .png, .pdf or .svg")
-    kind.add_argument("--common", action="store_true", help="only where all detectors observed")
-    kind.set_defaults(call=_plot_occurrence)
+    command.add_kinds(kinds)
 
     verb = verbs.add_parser(
         "noise", help="noise constants of the difference method from aurora-free frames"
@@ -69,14 +66,6 @@ def _sample(options: argparse.Namespace) -> int:
 
     path = write_sample(options.directory, tiny=options.tiny)
     print(f"campaign: {path}\nrun it:   python -m reprocess.run {path}")
-    return 0
-
-
-def _plot_occurrence(options: argparse.Namespace) -> int:
-    from reprocess.cube.open import open_cube
-    from reprocess.plot.occurrence import draw_occurrence
-
-    print(draw_occurrence(open_cube(options.store), options.output, common=options.common))
     return 0
 
 

@@ -61,14 +61,14 @@ def check_settings(
         changed[name] = plain
         allowed = {"frames"} if name == "frames" else {"frames", "evidence", name}
         if bound is not None and again.isdisjoint(allowed):
-            differences = "; ".join(differences(bound, plain))
+            differing = "; ".join(differences(bound, plain))
             way_out = (
                 "--recompute frames, or another store"
                 if name == "frames"
                 else f"a new label beside it (such as {name}-v2), or --recompute {name}"
             )
             raise ConfigurationError(
-                f"{campaign.store}: {name} was made with other settings ({differences}); "
+                f"{campaign.store}: {name} was made with other settings ({differing}); "
                 f"one store must not mix them: use {way_out}"
             )
     return changed

@@ -366,9 +366,7 @@ def _say(axes: Axes, sky: Sky | None, why: str) -> None:
     )  # fmt: skip
 
 
-def _words(
-    stored: Stored, labels: Sequence[str], rows: Sequence[_Row], east: East
-) -> list[str]:
+def _words(stored: Stored, labels: Sequence[str], rows: Sequence[_Row], east: East) -> list[str]:
     cells = next((row.cells for row in rows if row.cells is not None), None)
     found = []
     if cells is not None:

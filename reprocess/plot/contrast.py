@@ -190,5 +190,3 @@ def _ratio_scale(
         f"{second} / {first}, log scale (orange: more {second})",
         "both" if bool((spread > limit).any()) else "neither",
     )
-
-

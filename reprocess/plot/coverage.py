@@ -51,9 +51,7 @@ _STATE_NAMES = {
 _LEFT_MM, _RIGHT_MM, _BARS_MM, _ROW_MM, _CAPTION_MM, _GAP_MM = 33.0, 4.0, 20.0, 2.7, 4.5, 7.0
 
 
-def draw_coverage(
-    store: Stored | str, path: str | Path, *, dpi: int = 300, **options: Any
-) -> Path:
+def draw_coverage(store: Stored | str, path: str | Path, *, dpi: int = 300, **options: Any) -> Path:
     """Write `coverage_figure` to a file (.png, .pdf, .svg)."""
     return save_figure(coverage_figure(store, **options), path, dpi)
 
@@ -192,9 +190,7 @@ def _key(page: Page, found: Sequence[YearState]) -> None:
     _swatches(page, "blocks:", marks, page.height_mm - 2.8)
 
 
-def _swatches(
-    page: Page, name: str, items: Sequence[tuple[str, str]], y_mm: float
-) -> None:
+def _swatches(page: Page, name: str, items: Sequence[tuple[str, str]], y_mm: float) -> None:
     page.text(MARGIN_MM, y_mm, name, ha="left", size=NOTE_PT + 0.5, weight="bold")
     x_mm = MARGIN_MM + 12.0
     for colour, text in items:

@@ -185,7 +185,8 @@ def spread(
                     total[detector] += weight * np.bincount(
                         place, parts.ravel(), minlength=n_mlat * n_mlt
                     ).reshape(n_mlat, n_mlt)
-    return observed, aurora, 90.0 - MLAT_STEP_DEG * np.arange(n_mlat + 1)
+    edges = 90.0 - MLAT_STEP_DEG * np.arange(n_mlat + 1, dtype=np.float64)
+    return observed, aurora, edges
 
 
 def _positions(

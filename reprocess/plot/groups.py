@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ def count_groups(
     mlt_bins: int = SECTORS,
     mlt_centred: bool = True,
     labels: Sequence[str] | None = None,
+    years: Iterable[int] | None = None,
 ) -> xr.Dataset:
     """Count a store's detections by month, season, year, or a table in a file.
 
@@ -133,7 +135,7 @@ def count_groups(
     like : cube whose limits of Sun, Moon and cell share are used; default those of
         `count_occurrence`
     max_age_h : a row of a table holds for less than this; default until the next row
-    mlt_bins, mlt_centred, labels : as `count_occurrence`
+    mlt_bins, mlt_centred, labels, years : as `count_occurrence`
 
     Raises
     ------
@@ -163,6 +165,7 @@ def count_groups(
         max_age=None if max_age_h is None else np.timedelta64(round(3600 * max_age_h), "s"),
         mlt_bins=mlt_bins,
         mlt_centred=mlt_centred,
+        years=years,
         **limits,
     )
     if names:
@@ -196,10 +199,8 @@ def read_table(path: str) -> tuple[list[str], list[Any]]:
     # A time zone would be dropped by NumPy with a warning: UTC is what the table is in.
     times = [row[0].strip().removesuffix("Z").replace(" ", "T") for row in rows]
     keys: list[Any] = [row[1].strip() or None for row in rows]
-    try:
+    with contextlib.suppress(ValueError):
         keys = [float("nan") if key is None else float(key) for key in keys]
-    except ValueError:
-        pass
     return times, keys
 
 

@@ -147,7 +147,7 @@ def keogram_figure(
     if contours and found.image is not None:
         for i, label in enumerate(shown):
             _contour(axes, found.share[label], campaign, DETECTOR_COLOURS[i])
-    _angles(axes, "frame, elevation")
+    _angles(axes, "frame, elevation", low=False)
     _mlt_axis(axes, span, wanted, campaign)
     if stretch is not None:
         page.text(
@@ -162,7 +162,7 @@ def keogram_figure(
         axes = page.axes(_LEFT_MM, y_mm, width, _LABEL_MM)
         _hours(axes, span, labelled=False)
         _draw_share(axes, found.share[label], campaign, DETECTOR_COLOURS[i])
-        _angles(axes, label)
+        _angles(axes, label, low=True)
         y_mm += _LABEL_MM + _BETWEEN_MM
     axes = page.axes(_LEFT_MM, y_mm, width, _SKY_MM)
     _hours(axes, span, labelled=True)
@@ -229,11 +229,11 @@ def _background(axes: Axes) -> None:
     box.set_hatch_linewidth(HATCH_LINEWIDTH)
 
 
-def _angles(axes: Axes, label: str) -> None:
+def _angles(axes: Axes, label: str, *, low: bool) -> None:
     axes.set_ylim(-90, 90)
     axes.set_yticks([-90, -60, -30, 0, 30, 60, 90])
     axes.set_yticklabels(["S 0°", "30°", "60°", "zenith", "60°", "30°", "N 0°"])
-    if axes.get_position().height * axes.figure.get_size_inches()[1] < 1.2:
+    if low:
         axes.set_yticks([-60, 0, 60])
         axes.set_yticklabels(["S 30°", "zenith", "N 30°"])
     axes.set_ylabel(label, size=TEXT_PT, labelpad=2)
@@ -287,9 +287,7 @@ def _contour(axes: Axes, share: NDArray[np.float32], campaign: Campaign, colour:
     axes.set_xlim(*span)
 
 
-def _draw_share(
-    axes: Axes, share: NDArray[np.float32], campaign: Campaign, colour: str
-) -> None:
+def _draw_share(axes: Axes, share: NDArray[np.float32], campaign: Campaign, colour: str) -> None:
     span = axes.get_xlim()
     _background(axes)
     shades = LinearSegmentedColormap.from_list("share", ["#f2f2f2", colour])

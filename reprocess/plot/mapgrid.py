@@ -236,7 +236,7 @@ def colour_bar(page: Page, scale: Scale, x_mm: float, y_mm: float, width_mm: flo
     )
     bar.set_ticks([value for value, _ in scale.ticks], labels=[text for _, text in scale.ticks])
     bar.minorticks_off()
-    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.5)
     bar.ax.tick_params(labelsize=NOTE_PT + 0.5, length=1.5, width=0.5, pad=1.5)
     bar.set_label(scale.label, size=NOTE_PT + 0.5, labelpad=1.5)
 

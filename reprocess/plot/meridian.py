@@ -156,9 +156,7 @@ def _along(
         for side in (-_EITHER_SIDE_DEG, _EITHER_SIDE_DEG):
             looked = (turn + (0.0 if angle > 0 else 180.0) + side) % 360.0
             in_ring = (abs(angle) >= zenith[:, 0]) & (abs(angle) < zenith[:, 1])
-            found = np.flatnonzero(
-                in_ring & (looked >= azimuth[:, 0]) & (looked < azimuth[:, 1])
-            )
+            found = np.flatnonzero(in_ring & (looked >= azimuth[:, 0]) & (looked < azimuth[:, 1]))
             sides += [int(cell) for cell in found]
         if not sides:
             continue

@@ -30,7 +30,7 @@ BINS_MAX = 48
 COLOUR_MAP = "viridis"
 NEEDED = (*EDGES, "mlt_bounds")
 ScaleName = Literal["sqrt", "linear"]
-_ROUND = tuple(k * 10.0**e for e in (-4, -3, -2, -1) for k in (1, 2, 5)) + (1.0,)
+_ROUND = (*(k * 10.0**e for e in (-4, -3, -2, -1) for k in (1, 2, 5)), 1.0)
 
 
 def draw_occurrence(

@@ -120,10 +120,9 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 300) -> Path:
             f"{', '.join(FORMATS)}"
         )
     # Text stays text in PDF, and equal pictures are equal files.
-    settings = {"pdf.fonttype": 42, "svg.hashsalt": "reprocess"}
     dated = {".png": None, ".pdf": "CreationDate", ".svg": "Date"}[path.suffix.lower()]
     try:
-        with matplotlib.rc_context(settings):
+        with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "reprocess"}):
             figure.savefig(path, dpi=dpi, metadata={dated: None} if dated else None)
     except OSError as error:
         raise ConfigurationError(
@@ -170,9 +169,7 @@ def wrap(text: str, width_mm: float, size: float) -> list[str]:
     return [line.replace(_HELD, " ") for line in lines] or [""]
 
 
-def _wrapped(
-    lines: Sequence[Line], width_mm: float, simulated: bool
-) -> list[tuple[Line, str]]:
+def _wrapped(lines: Sequence[Line], width_mm: float, simulated: bool) -> list[tuple[Line, str]]:
     found = []
     for i, line in enumerate(lines):
         taken = 30.0 if simulated and i == 0 else 0.0

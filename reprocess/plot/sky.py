@@ -91,9 +91,7 @@ class Sky:
                 weight="bold" if letter == "N" else "normal",
             )  # fmt: skip
 
-    def cells(
-        self, axes: Axes, values: NDArray[Any], colours: Colormap, norm: Normalize
-    ) -> None:
+    def cells(self, axes: Axes, values: NDArray[Any], colours: Colormap, norm: Normalize) -> None:
         """Fill the cells whose value is finite."""
         seen = np.flatnonzero(np.isfinite(values))
         # Cells are drawn slightly over their edges, which would show as hairlines.

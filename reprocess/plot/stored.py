@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from reprocess import stages
 from reprocess.campaign import Campaign, campaign_from_mapping
@@ -23,6 +24,7 @@ from reprocess.request import differences
 from reprocess.stores.layout import DayReader
 from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Listing, Record, Records, day_block
+from reprocess.stores.zarrview import ZarrView
 
 _NOT_SCIENCE = ("archive", "store", "years")
 _PLACES = ("mask", "weights")
@@ -86,9 +88,7 @@ class Stored:
     def days(self) -> list[date]:
         """Days with any committed frames or detections, in order."""
         stages_read = ("frames", "detections")
-        return sorted(
-            {date.fromisoformat(b.day) for b in self.listing if b.stage in stages_read}
-        )
+        return sorted({date.fromisoformat(b.day) for b in self.listing if b.stage in stages_read})
 
     def record(self, stage: str, label: str, day: date) -> Record | None:
         """The record of a committed day; None where there is none, or a run died in it."""
@@ -113,10 +113,6 @@ class Stored:
 
     def cells(self, label: str, year: int) -> xr.Dataset:
         """Cell edges and sky attributes of a label's detections, as a dataset."""
-        from reprocess.stores.zarrview import ZarrView
-
-        import zarr
-
         view = ZarrView(self.objects, stages.detections_path(label, year), read_only=True)
         try:
             group = zarr.open_group(view, mode="r", zarr_format=3)
@@ -127,7 +123,7 @@ class Stored:
         for name in names:
             array = group[name]
             dims = ("cell", "bound") if name.endswith("bounds") else ("cell",)
-            arrays[name] = (dims, np.asarray(array[...]), dict(array.attrs))  # type: ignore[index, arg-type]
+            arrays[name] = (dims, np.asarray(array[...]), dict(array.attrs))  # type: ignore[index]
         return xr.Dataset({}, arrays, dict(group.attrs))
 
     @cached_property
