@@ -93,7 +93,7 @@ def _occurrence(options: argparse.Namespace) -> int:
     from reprocess.cube.open import open_cube
     from reprocess.plot.contrast import contrast_figure
     from reprocess.plot.groups import count_groups, groups_figure
-    from reprocess.plot.occurrence import occurrence_figure
+    from reprocess.plot.occurrence import nothing_figure, occurrence_figure
     from reprocess.plot.page import save_figure
     from reprocess.plot.stored import check_cube
 
@@ -105,6 +105,10 @@ def _occurrence(options: argparse.Namespace) -> int:
     years = _years(options)
     if years is not None:
         cube = cube.sel(time=cube["time"].dt.year.isin(years))
+    if not int(cube["counts"].sum()):
+        figure = nothing_figure(cube, _said(years), **_width(options))
+        print(save_figure(figure, options.output, options.dpi))
+        return 0
     labels = _labels(options)
     page: dict[str, Any] = {"detectors": labels, "title": options.title, **_width(options)}
     colours: dict[str, Any] = {
@@ -205,6 +209,12 @@ def _years(options: argparse.Namespace) -> tuple[int, ...] | None:
         return parse_years(options.years)
     except ValueError as error:
         raise ConfigurationError(f"--years: expected {error}") from error
+
+
+def _said(years: tuple[int, ...] | None) -> str:
+    from reprocess.plot.captions import year_ranges
+
+    return "any year" if years is None else year_ranges(years)
 
 
 def _width(options: argparse.Namespace) -> dict[str, float]:

@@ -156,7 +156,7 @@ def _difference_scale(
     seen = np.abs(values[np.isfinite(values)])
     if limit is None:
         wanted = float(np.quantile(seen, 0.99)) if seen.size else 1.0
-        limit = next((step for step in _STEPS if step >= wanted), 1.0)
+        limit = next((step for step in _STEPS if 1.001 * step >= wanted), 1.0)
     elif not 0 < limit <= 1:
         raise ConfigurationError(f"difference: found limit {limit}, expected above 0 and up to 1")
     ticks = [limit * k / 2 for k in (-2, -1, 0, 1, 2)]
@@ -165,7 +165,7 @@ def _difference_scale(
         matplotlib.colormaps[DIFFERENCE_MAP],
         [(tick, f"{100 * tick:+g}".replace("-", "−") if tick else "0") for tick in ticks],
         f"{second} − {first}, percentage points (red: more {second})",
-        "both" if bool((seen > limit).any()) else "neither",
+        "both" if bool((seen > 1.001 * limit).any()) else "neither",
     )
 
 
@@ -176,7 +176,7 @@ def _ratio_scale(
     spread = np.exp(np.abs(np.log(seen)))
     if limit is None:
         wanted = float(np.quantile(spread, 0.98)) if seen.size else 10.0
-        limit = next((step for step in _RATIOS if step >= wanted), _RATIOS[-1])
+        limit = next((step for step in _RATIOS if 1.001 * step >= wanted), _RATIOS[-1])
     elif limit <= 1:
         raise ConfigurationError(f"ratio: found limit {limit}, expected a factor above 1")
     inner = [r for r in (2.0, 5.0, 10.0, 20.0, 50.0, 100.0) if r < 0.8 * limit] + [limit]
@@ -188,5 +188,5 @@ def _ratio_scale(
         matplotlib.colormaps[RATIO_MAP],
         ticks,
         f"{second} / {first}, log scale (orange: more {second})",
-        "both" if bool((spread > limit).any()) else "neither",
+        "both" if bool((spread > 1.001 * limit).any()) else "neither",
     )

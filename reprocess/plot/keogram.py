@@ -126,8 +126,8 @@ def keogram_figure(
         Line(
             f"through the zenith in the plane of AACGM north (azimuth "
             f"{meridian_azimuth_deg(campaign):.0f}° at {campaign.cells.emission_height_km:g} km) · "
-            f"{n_frames} frames, {n_unreadable} unreadable (orange) · hatched: no frame, or not "
-            f"observed"
+            f"{n_frames} frames this day, {n_unreadable} unreadable (orange) · "
+            f"hatched: no frame, or not observed"
         ),
         Line(
             f"detectors: share of the cells with aurora, pale 0 to full colour 1; outlined in the "

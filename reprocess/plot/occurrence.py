@@ -23,7 +23,7 @@ from reprocess.cube.open import rates
 from reprocess.errors import ConfigurationError
 from reprocess.plot import captions
 from reprocess.plot.mapgrid import Maps, Scale, count_note, maps_figure, round_ticks
-from reprocess.plot.page import PAGE_MM, Line, save_figure
+from reprocess.plot.page import PAGE_MM, Line, message_figure, save_figure
 from reprocess.plot.sky import EDGES, East, sky_of
 
 BINS_MAX = 48
@@ -145,6 +145,18 @@ def occurrence_figure(
         width_mm=width_mm,
         simulated=captions.is_simulated(cube.attrs),
         columns=len(hours) if strip else None,
+    )
+
+
+def nothing_figure(cube: xr.Dataset, chosen: str, *, width_mm: float = PAGE_MM) -> Figure:
+    """A picture that says that nothing was observed in what was chosen, and why that may be."""
+    selected = ", ".join(captions.selection(cube.attrs))
+    return message_figure(
+        captions.headline(cube),
+        f"No frame was observed in {chosen} ({selected}): nothing was processed or published for "
+        f"it, or every frame is outside these limits. This is not an occurrence of 0 %.",
+        width_mm=width_mm,
+        simulated=captions.is_simulated(cube.attrs),
     )
 
 
