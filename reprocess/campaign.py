@@ -12,14 +12,24 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+import zoneinfo
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from reprocess.credentials import WHERE_SECRETS_BELONG, holds_secret, is_secret_name, redacted
 from reprocess.errors import ConfigurationError
 
 LABEL_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -93,6 +103,44 @@ class CameraEpoch(Settings):
         default=None, description="image of the stored size, non-zero where the sky is visible"
     )
     noise: Noise | None = None
+    clock_offset_s: float = Field(
+        default=0.0, ge=-86_400, le=86_400, description="added to the time that a file tells"
+    )
+    time_stamps: Literal["start", "middle", "end"] = Field(
+        default="middle", description="which moment of the exposure a file's time is of"
+    )
+    exposure_s: float | None = Field(
+        default=None, gt=0, le=3600, description="needed if time_stamps is start or end"
+    )
+    black_level: float = Field(
+        default=0.0, ge=0, le=65_534, description="counts without light; stored as 0"
+    )
+    white_level: float | None = Field(
+        default=None, gt=0, le=65_535, description="counts stored as 255; null: 255"
+    )
+    channel_response: tuple[float, float, float] = Field(
+        default=(1.0, 1.0, 1.0),
+        description="counts of red, green and blue above black are divided by these",
+    )
+
+    @field_validator("channel_response")
+    @classmethod
+    def _responses(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if not all(0.1 <= response <= 10 for response in value):
+            raise ValueError("three responses from 0.1 to 10, relative to each other")
+        return value
+
+    @model_validator(mode="after")
+    def _exposed(self) -> CameraEpoch:
+        if self.time_stamps != "middle" and self.exposure_s is None:
+            raise ValueError(
+                f"exposure_s, since time_stamps: {self.time_stamps} is half an exposure from "
+                f"the middle"
+            )
+        white = 255.0 if self.white_level is None else self.white_level
+        if white <= self.black_level:
+            raise ValueError(f"white_level ({white:g}) above black_level ({self.black_level:g})")
+        return self
 
     @field_validator("valid_from")
     @classmethod
@@ -104,24 +152,96 @@ class CameraEpoch(Settings):
         return self.valid_from.strftime("%Y%m%dT%H%M%SZ")
 
 
+class S3Access(Settings):
+    """How an S3 service is reached. Who may enter is told by AWS's own files and environment."""
+
+    endpoint_url: str | None = Field(
+        default=None, description="of a service other than AWS; default AWS_ENDPOINT_URL"
+    )
+    profile: str | None = Field(
+        default=None, description="of ~/.aws/config and ~/.aws/credentials; default AWS_PROFILE"
+    )
+    region: str | None = None
+    anonymous: bool = Field(default=False, description="unsigned requests, for public buckets")
+    timeout_s: float = Field(default=30.0, gt=0, description="longest silence of one request")
+    retry_for_s: float = Field(default=120.0, ge=0, description="longest outage that is sat out")
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        return None if value is None else _without_secret(value)
+
+
+class StoreAccess(S3Access):
+    """How the S3 service that keeps the stores is reached."""
+
+    single_writer: bool = Field(
+        default=False,
+        description="only for a service without conditional writes: you see to it that no two "
+        "runs write the store at one time",
+    )
+
+
 class Archive(Settings):
-    """Where the raw images are and how a file's name tells its time (UTC)."""
+    """Where the raw images are, and how their times are told."""
 
     url: str
+    time: Literal["name", "header", "exif"] = Field(
+        default="name", description="where a frame's time is: in the file's name or in the file"
+    )
     pattern: str = Field(
         description="strptime directives and * wildcards; matched against the path relative to "
         "url, or against the file name alone when it holds no /"
     )
     reader: str = "still"
+    timezone: str = Field(
+        default="UTC", description="zone of the clock that wrote the times: UTC, +01:00, or IANA"
+    )
+    bits: Literal[8, 16] = Field(default=8, description="depth of the stored images")
+    channels: Literal["rgb", "mono"] | None = Field(
+        default=None, description="what the camera has; null: what the reader's format usually has"
+    )
+    access: S3Access = S3Access()
+
+    @field_validator("url")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        return _without_secret(value)
 
     @field_validator("pattern")
     @classmethod
-    def _has_a_date(cls, value: str) -> str:
-        missing = [d for d in ("%Y", "%m", "%d", "%H", "%M") if d not in value]
-        if missing and not ("%j" in value and set(missing) <= {"%m", "%d"}):
-            raise ValueError(f"a pattern with {', '.join(missing)} in it")
+    def _has_a_date(cls, value: str, info: ValidationInfo) -> str:
+        found = set(re.findall(r"%(.)", value.replace("%%", "")))
+        missing = [
+            text
+            for text, ways in (
+                ("%Y or %y", ({"Y"}, {"y"})),
+                ("%m and %d (or %b and %d, or %j)", ({"m", "d"}, {"b", "d"}, {"j"})),
+                ("%H", ({"H"},)),
+                ("%M", ({"M"},)),
+            )
+            if not any(way <= found for way in ways)
+        ]
+        if missing and info.data.get("time") == "name":
+            raise ValueError(
+                f"a pattern with {', '.join(missing)} in it, or time: header or exif where the "
+                f"files themselves tell their time"
+            )
         if ".." in value.split("/"):
             raise ValueError("a pattern that stays inside the archive (no ..)")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value == "UTC" or re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", value):
+            return value
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(
+                "UTC, an offset such as +01:00, or a zone's name such as Europe/Oslo"
+            ) from error
         return value
 
 
@@ -188,12 +308,35 @@ class Fcn(Settings):
         default="package:fcn_resnet18_sim.safetensors",
         description="safetensors file, or package:NAME for one shipped with reprocess",
     )
-    runtime: Literal["torch"] = "torch"
+    runtime: Literal["torch", "openvino"] = Field(
+        default="torch", description="what runs the network; openvino is for CPUs"
+    )
     precision: Literal["float32"] = "float32"
     threshold: float = Field(default=0.5, gt=0, lt=1)
 
 
 DetectorSettings = Annotated[Difference | Fcn, Field(discriminator="kind")]
+
+
+class FlagTable(Settings):
+    """A table that says of times whether their frames count; CSV or Parquet."""
+
+    table: str = Field(description="file or URL; columns start, end, flag, or time, flag")
+    name: str = Field(
+        default="cloud", pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="what the flags are of"
+    )
+    reject: tuple[str, ...] = Field(default=(), description="flags whose frames do not count")
+    keep: tuple[str, ...] = Field(default=(), description="the only flags whose frames count")
+    unknown: Literal["keep", "reject"] = Field(description="frames for which no row holds")
+    tolerance_s: float | None = Field(
+        default=None, ge=0, le=86_400, description="given: rows are samples, not intervals"
+    )
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> FlagTable:
+        if bool(self.reject) == bool(self.keep):
+            raise ValueError("either reject or keep, with at least one flag")
+        return self
 
 
 class Cube(Settings):
@@ -203,6 +346,17 @@ class Cube(Settings):
     mlt_centred: bool = Field(default=False, description="bins centred on h instead of [h, h+1)")
     sun_elevation_max_deg: float = Field(default=-15.0, ge=-90, le=90)
     moon_elevation_max_deg: float | None = Field(default=None, ge=-90, le=90)
+    moon_illuminated_max: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="a Moon above its limit and no fuller than this counts",
+    )
+    refraction: bool = Field(default=False, description="Sun and Moon limits of apparent elevation")
+    cell_elevation_min_deg: float = Field(
+        default=0.0, ge=0, lt=90, description="cells that reach lower are not counted"
+    )
+    flags: tuple[FlagTable, ...] = ()
     cell_fraction_min: float = Field(default=0.5, gt=0, le=1)
     compare: tuple[str, ...] = Field(
         default=(), description="labels counted on their common frames and cells; default all"
@@ -218,6 +372,7 @@ class Campaign(Settings):
     camera: tuple[CameraEpoch, ...] = Field(min_length=1)
     archive: Archive
     store: str
+    store_access: StoreAccess = StoreAccess()
     cadence_s: int = Field(gt=0, le=SECONDS_PER_DAY)
     phase_s: int = 0
     image: Image = Image()
@@ -226,6 +381,11 @@ class Campaign(Settings):
     detectors: dict[str, DetectorSettings] = Field(min_length=1)
     cube: Cube = Cube()
     years: tuple[int, ...] = Field(min_length=1)
+
+    @field_validator("store")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        return _without_secret(value)
 
     @field_validator("years", mode="before")
     @classmethod
@@ -265,6 +425,11 @@ class Campaign(Settings):
                 f"cube.sun_elevation_max_deg ({self.cube.sun_elevation_max_deg}): the cube cannot "
                 f"count frames that are not processed"
             )
+        if self.cube.moon_illuminated_max is not None and self.cube.moon_elevation_max_deg is None:
+            raise ValueError(
+                "cube.moon_elevation_max_deg beside cube.moon_illuminated_max, which excuses a "
+                "Moon that is above it"
+            )
         unknown = set(self.cube.compare) - set(self.detectors)
         if unknown:
             raise ValueError(
@@ -277,6 +442,7 @@ class Campaign(Settings):
                 f"an earlier year has no calibration"
             )
         for epoch in self.camera:
+            self._check_levels(epoch)
             if epoch.noise is None:
                 continue
             for key in ("red_dn", "green_dn"):
@@ -284,6 +450,18 @@ class Campaign(Settings):
                 if isinstance(values, tuple) and len(values) != 400:
                     raise ValueError(f"noise.{key}: one number or one for each of 400 cells")
         return self
+
+    def _check_levels(self, epoch: CameraEpoch) -> None:
+        white = epoch.white_level
+        if self.archive.bits == 16 and (white is None or white - epoch.black_level < 256):
+            raise ValueError(
+                f"camera epoch {epoch.name}: white_level at least 256 counts above black_level, "
+                f"since archive.bits is 16: counts from black to white are stored as 0 to 255"
+            )
+        if self.archive.bits == 8 and white is not None and white > 255:
+            raise ValueError(
+                f"camera epoch {epoch.name}: white_level up to 255, since archive.bits is 8"
+            )
 
     def __hash__(self) -> int:
         # Campaigns key the caches of what is derived from them; a dict field has no hash.
@@ -323,6 +501,12 @@ class Campaign(Settings):
             [np.datetime64(e.valid_from.replace(tzinfo=None), "us") for e in self.camera]
         )
         return np.searchsorted(starts, times.astype("datetime64[us]"), side="right") - 1
+
+
+def _without_secret(url: str) -> str:
+    if holds_secret(url):
+        raise ValueError(f"a URL without credentials: {WHERE_SECRETS_BELONG}")
+    return url
 
 
 def parse_years(items: list[Any] | tuple[Any, ...]) -> tuple[int, ...]:
@@ -392,6 +576,20 @@ def campaign_from_mapping(document: dict[str, Any], source: str = "campaign") ->
         raise ConfigurationError(_explain(error, source)) from error
 
 
+def store_access(items: list[str], option: str) -> StoreAccess:
+    """How a store is reached, from `key=value` strings of a command line's option."""
+    document: dict[str, Any] = {}
+    for item in items:
+        key, separator, text = item.partition("=")
+        if not separator:
+            raise ConfigurationError(f"{option} {item}: expected KEY=VALUE")
+        document[key] = yaml.safe_load(text)
+    try:
+        return StoreAccess.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, option, StoreAccess)) from error
+
+
 def _absolute_paths(document: dict[str, Any], base: Path) -> None:
     """Make the file's own relative paths absolute; URLs and package: names stay."""
 
@@ -407,6 +605,11 @@ def _absolute_paths(document: dict[str, Any], base: Path) -> None:
     for detector in detectors.values() if isinstance(detectors, dict) else []:
         if isinstance(detector, dict) and "weights" in detector:
             detector["weights"] = absolute(detector["weights"])
+    cube = document.get("cube")
+    tables = cube.get("flags") if isinstance(cube, dict) else None
+    for table in tables if isinstance(tables, list) else []:
+        if isinstance(table, dict) and "table" in table:
+            table["table"] = absolute(table["table"])
     camera = document.get("camera")
     for epoch in camera if isinstance(camera, list) else []:
         if isinstance(epoch, dict) and epoch.get("mask"):
@@ -418,6 +621,7 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigurationError(f"--set {override}: expected key.sub=value")
     parts = key.split(".")
+    shown = key if is_secret_name(key) else override
     node: Any = document
     for part in parts[:-1]:
         if isinstance(node, list) and part.isdigit() and int(part) < len(node):
@@ -426,18 +630,18 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
             node = node.setdefault(part, {})
         else:
             raise ConfigurationError(
-                f"--set {override}: {part!r} is not a section of the campaign; "
+                f"--set {shown}: {part!r} is not a section of the campaign; "
                 f"expected key.sub=value with keys as in the campaign file"
             )
     if not isinstance(node, dict):
-        raise ConfigurationError(f"--set {override}: {'.'.join(parts[:-1])} is not a section")
+        raise ConfigurationError(f"--set {shown}: {'.'.join(parts[:-1])} is not a section")
     try:
         node[parts[-1]] = yaml.safe_load(text)
     except yaml.YAMLError:
         node[parts[-1]] = text  # such as %Y%m%d.jpg, which YAML wants quoted and a shell unquotes
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _explain(error: ValidationError, source: str, model: type[Settings] = Campaign) -> str:
     lines = []
     problems = error.errors()
     for problem in problems:
@@ -451,8 +655,10 @@ def _explain(error: ValidationError, source: str) -> str:
         if location[:1] == ["detectors"] and len(location) > 2:
             del location[2]  # pydantic names the kind that it took the detector for
         key = ".".join(location) or "campaign"
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(problem["loc"][:-1])
+        if problem["type"] == "extra_forbidden" and is_secret_name(location[-1]):
+            lines.append(f"{source}: {key}: no secret belongs here; {WHERE_SECRETS_BELONG}")
+        elif problem["type"] == "extra_forbidden":
+            known = _known_keys(problem["loc"][:-1], model)
             close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]}?" if close else ""
             expected = f"one of {', '.join(known)}" if known else "no such key"
@@ -462,16 +668,17 @@ def _explain(error: ValidationError, source: str) -> str:
         else:
             expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             found = problem["input"]
+            found = redacted(found) if isinstance(found, str) else found
             shown = repr(found) if not isinstance(found, dict | list) else type(found).__name__
             lines.append(f"{source}: {key}: found {shown}, expected {expected}")
     return "\n".join(lines)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Campaign
+def _known_keys(location: tuple[int | str, ...], model: Any) -> list[str]:
     sections: dict[str, Any] = {
         "site": Site, "camera": CameraEpoch, "lens": EquidistantLens, "crop": Crop,
-        "noise": Noise, "archive": Archive, "image": Image, "process": Process,
+        "noise": Noise, "archive": Archive, "access": S3Access, "store_access": StoreAccess,
+        "image": Image, "process": Process,
         "cells": Cells, "difference": Difference, "fcn": Fcn, "cube": Cube,
     }  # fmt: skip
     for part in location:

@@ -14,11 +14,12 @@ from typing import Any
 
 from reprocess import stages
 from reprocess.archive.catalogue import Catalogue, scan
+from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign
 from reprocess.clusters import open_executor
 from reprocess.cube.publish import Published, publish_year, shape_cube
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import LockHeld
 from reprocess.execute import Execution, Progress, execute
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
@@ -94,11 +95,12 @@ def run_job(
     ClusterError
         If there is nowhere to run; what is committed stays.
     """
-    objects = open_objects(campaign.store)
+    objects = open_objects(campaign.store, campaign.store_access)
     records = Records(objects)
     settings = check_settings(campaign, request, records)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
-    catalogue = scan(campaign.archive, request.years)
+    headers = HeaderTimes(campaign.archive, objects)
+    catalogue = scan(campaign.archive, request.years, campaign.camera, headers)
     n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
@@ -115,6 +117,7 @@ def run_job(
     if request.dry_run:
         _fill_ledger(job, records, listing)
         return job
+    headers.save()
     seen.save()
     with Heartbeat() as heartbeat:
         locks = _lock_years(job, objects, listing, heartbeat, say)

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from reprocess.archive.frames import FrameStatus
+from reprocess.archive.pattern import NamePattern
 from reprocess.archive.readers.reader import load_reader
 from reprocess.campaign import CameraEpoch, Campaign
 from reprocess.detectors.detector import Detector, EvidenceStatus, load_detector
+from reprocess.flags import digest
 from reprocess.geometry.calibration import epoch_geometry, geometry_settings
 from reprocess.stores.layout import (
     ACQUIRED,
@@ -32,10 +34,20 @@ from reprocess.stores.layout import (
 from reprocess.stores.records import fingerprint, half_digest
 
 STAGES = ("frames", "evidence", "detections", "cube")
-FRAMES_VARIABLES = ("image", "acquired", "status")
 DETECTIONS_VARIABLES = (
     "fraction", "acquired", "status", "mlt", "sun_elevation", "moon_elevation",
 )  # fmt: skip
+
+
+def frames_variables(campaign: Campaign) -> tuple[str, ...]:
+    """The arrays of a frames store along time."""
+    deep = ("image16",) if campaign.archive.bits == 16 else ()
+    return ("image", *deep, "acquired", "status", "exposure_s", "gain")
+
+
+def channels_of(campaign: Campaign) -> str:
+    """`rgb` or `mono`: as the campaign declares, else what the reader's format usually holds."""
+    return campaign.archive.channels or load_reader(campaign.archive.reader).channels
 
 
 def frames_path(year: int) -> str:
@@ -100,6 +112,9 @@ def frames_settings(campaign: Campaign) -> dict[str, Any]:
         "cadence_s": campaign.cadence_s,
         "phase_s": campaign.phase_s,
         "process": campaign.process.model_dump(mode="json"),
+        "bits": campaign.archive.bits,
+        "channels": channels_of(campaign),
+        "name_fields": NamePattern(campaign.archive.pattern).name_fields,
     }
 
 
@@ -109,7 +124,13 @@ def evidence_settings(campaign: Campaign, label: str) -> dict[str, Any]:
 
 
 def _crop_settings(epoch: CameraEpoch) -> dict[str, Any]:
-    return epoch.model_dump(mode="json", include={"image_width_px", "image_height_px", "crop"})
+    crop = epoch.model_dump(mode="json", include={"image_width_px", "image_height_px", "crop"})
+    return {**crop, **level_settings(epoch)}
+
+
+def level_settings(epoch: CameraEpoch) -> dict[str, Any]:
+    """How an epoch's counts become 8 bits."""
+    return epoch.model_dump(mode="json", include={"black_level", "white_level", "channel_response"})
 
 
 @functools.lru_cache(maxsize=64)
@@ -142,7 +163,11 @@ def _detections_settings_of(campaign: Campaign, label: str, epochs: tuple[int, .
 def cube_settings(campaign: Campaign) -> dict[str, Any]:
     """Everything about the cube that is not a count: bins, selection, labels, cells."""
     return {
-        "cube": campaign.cube.model_dump(mode="json"),
+        "cube": campaign.cube.model_dump(mode="json", exclude={"flags"}),
+        "flags": [
+            {**table.model_dump(mode="json", exclude={"table"}), "content": digest(table)}
+            for table in campaign.cube.flags
+        ],
         "compare": campaign.compared,
         "labels": tuple(campaign.detectors),
         "cells": campaign.cells.model_dump(mode="json"),
@@ -206,6 +231,28 @@ def frames_layout(campaign: Campaign, year: int) -> YearLayout:
     """`frames/<year>.zarr`: the archive's frames, cropped to the sky and scaled once."""
     size = campaign.image.size_px
     slots = campaign.slots_per_day
+    mono = channels_of(campaign) == "mono"
+    deep: tuple[Variable, ...] = ()
+    if campaign.archive.bits == 16:
+        deep = (
+            Variable(
+                "image16",
+                ("y", "x") if mono else ("y", "x", "channel"),
+                (size, size) if mono else (size, size, 3),
+                "uint16",
+                0,
+                {"long_name": "frame at the archive's full depth, cropped and scaled like image",
+                 "units": "1", "comment": "counts as stored by the camera; see status"},
+                chunk_slots(slots),
+            ),
+        )  # fmt: skip
+    scaled = (
+        "floor(255 (image16 - black) / (white - black) / response + 0.5), 0 to 255; the levels of "
+        "each camera epoch are in the records; see status"
+        if deep
+        else "counts as stored by the camera, unless its epoch declares levels, which are then in "
+        "the records; see status"
+    )
     return YearLayout(
         path=frames_path(year),
         year=year,
@@ -219,19 +266,33 @@ def frames_layout(campaign: Campaign, year: int) -> YearLayout:
                 "uint8",
                 0,
                 {"long_name": "frame, cropped to the sky disk and scaled; row 0 is the image top",
-                 "units": "1", "comment": "counts as stored by the camera; see status"},
+                 "units": "1", "comment": scaled},
                 chunk_slots(slots),
             ),
+            *deep,
             ACQUIRED,
             status_variable(
                 {member.name.lower(): int(member) for member in FrameStatus},
                 "what is in this slot",
             ),
+            Variable("exposure_s", (), (), "float32", float("nan"),
+                     {"long_name": "exposure time, as the file or its name tells it",
+                      "units": "s"}),
+            Variable("gain", (), (), "float32", float("nan"),
+                     {"long_name": "gain, as the file or its name tells it, in the camera's unit",
+                      "units": "1"}),
         ),
         coordinates=(
             Coordinate("channel", ("channel",), np.array(["red", "green", "blue"])),
         ),
-        attributes={"title": "all-sky frames", **campaign_attributes(campaign)},
+        attributes={
+            "title": "all-sky frames",
+            "camera_channels": (
+                "mono: red, green and blue are equal copies of one channel" if mono else "rgb"
+            ),
+            "camera_bits": campaign.archive.bits,
+            **campaign_attributes(campaign),
+        },
     )  # fmt: skip
 
 

@@ -19,16 +19,18 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from reprocess.campaign import Cube, FlagTable
 from reprocess.cube.count import (
     OUTCOMES,
     Counter,
     fraction_min,
     mlt_bin_index,
     mlt_bounds,
-    select_frames,
 )
 from reprocess.cube.open import with_rates
+from reprocess.cube.selection import attributes, cells_left_out, select
 from reprocess.cube.tables import GroupKeys, GroupTable, as_table, month_table, table_of
+from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stages import detections_path
 from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year
@@ -55,6 +57,10 @@ def count_occurrence(
     mlt_centred: bool = False,
     sun_elevation_max_deg: float = -15.0,
     moon_elevation_max_deg: float | None = None,
+    moon_illuminated_max: float | None = None,
+    refraction: bool = False,
+    cell_elevation_min_deg: float = 0.0,
+    flags: Sequence[FlagTable] = (),
     cell_fraction_min: float = 0.5,
     compare: Sequence[str] | None = None,
 ) -> xr.Dataset:
@@ -75,8 +81,9 @@ def count_occurrence(
     max_age : a row of the table holds for less than this (3 h for Kp, so that a gap in the
         table is not filled); None = until the next row
     by_mlt : False counts all MLT in one bin of 24 h, frames without MLT included
-    mlt_bins, mlt_centred, sun_elevation_max_deg, moon_elevation_max_deg, cell_fraction_min,
-    compare : as in the campaign's `cube` section; `compare` defaults to `labels`
+    mlt_bins, mlt_centred, sun_elevation_max_deg, moon_elevation_max_deg, moon_illuminated_max,
+    refraction, cell_elevation_min_deg, flags, cell_fraction_min, compare : as in the campaign's
+        `cube` section; `compare` defaults to `labels`
 
     Returns
     -------
@@ -118,22 +125,29 @@ def count_occurrence(
         _compared(compare, source.labels),
         len(table.keys),
     )
+    selection = Cube(
+        sun_elevation_max_deg=sun_elevation_max_deg,
+        moon_elevation_max_deg=moon_elevation_max_deg,
+        moon_illuminated_max=moon_illuminated_max,
+        refraction=refraction,
+        cell_elevation_min_deg=cell_elevation_min_deg,
+        flags=tuple(flags),
+        cell_fraction_min=cell_fraction_min,
+    )
+    left_out = cells_left_out(selection, source.cells["cell_zenith_bounds"][1][:, 1])
     for day in source.days():
         frame = day.frames()
-        selected = select_frames(
-            frame["sun_elevation"],
-            frame["moon_elevation"],
-            sun_elevation_max_deg,
-            moon_elevation_max_deg,
-        )
         # The fill value of `acquired` is NaT, which has no group.
         times = frame["acquired"].view("datetime64[us]")
+        selected = select(selection, times, frame["sun_elevation"], frame["moon_elevation"])
         group = table.codes(times)
         if by_mlt:
             mlt = mlt_bin_index(frame["mlt"], mlt_bins, mlt_centred)
         else:
             mlt = np.zeros(len(times), dtype=np.int16)
-        fractions = {label: values["fraction"] for label, values in day.values.items()}
+        fractions = {
+            label: _without(values["fraction"], left_out) for label, values in day.values.items()
+        }
         counter.add_day(group, mlt, selected, fractions)
     coordinates: dict[str, Any] = {
         "outcome": list(OUTCOMES),
@@ -153,16 +167,16 @@ def count_occurrence(
         {
             **source.attributes,
             "years": sorted(source.committed),
-            "cloud_screening": "none",
             "compare": list(counter.compare),
-            "sun_elevation_max_deg": sun_elevation_max_deg,
-            "moon_elevation_max_deg": "none"
-            if moon_elevation_max_deg is None
-            else moon_elevation_max_deg,
-            "cell_fraction_min": cell_fraction_min,
+            **attributes(selection),
         },
     )
     return with_rates(dataset)
+
+
+def _without(fraction: NDArray[np.uint8], cells: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The fractions, those of some cells not observed."""
+    return np.where(cells, np.uint8(FRACTION_UNOBSERVED), fraction) if cells.any() else fraction
 
 
 def _compared(compare: Sequence[str] | None, labels: Sequence[str]) -> Sequence[str]:

@@ -28,8 +28,9 @@ from reprocess.cube.count import (
     fraction_min,
     mlt_bin_index,
     mlt_bounds,
-    select_frames,
 )
+from reprocess.cube.selection import attributes, cells_left_out, select
+from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import StoreError
 from reprocess.geometry.calibration import epoch_geometry, magnetic_epoch
 from reprocess.stores.layout import NOT_ACQUIRED_US, Coordinate, DayReader, write_coordinate
@@ -196,15 +197,24 @@ def _count_day(
         np.select(known, [getattr(d, name) for d in read.values()], np.float32("nan"))[present]
         for name in ("mlt", "sun", "moon")
     )
+    times = np.select(known, [d.acquired for d in read.values()], NOT_ACQUIRED_US)[present]
     cube = campaign.cube
+    cells = epoch_geometry(campaign, campaign.camera[0]).cells
+    left_out = cells_left_out(cube, cells.zenith_max_deg)
+
+    def fraction(label: str) -> NDArray[np.uint8] | None:
+        if label not in read:
+            return None
+        # Indexing copies, so the array is ours to change.
+        counted = np.ascontiguousarray(read[label].fraction[present])
+        counted[:, left_out] = FRACTION_UNOBSERVED
+        return counted
+
     counter.add_day(
         day.month - 1,
         mlt_bin_index(mlt, cube.mlt_bins, cube.mlt_centred),
-        select_frames(sun, moon, cube.sun_elevation_max_deg, cube.moon_elevation_max_deg),
-        {
-            label: np.ascontiguousarray(read[label].fraction[present]) if label in read else None
-            for label in campaign.detectors
-        },
+        select(cube, times.view("datetime64[us]"), sun, moon),
+        {label: fraction(label) for label in campaign.detectors},
     )
 
 
@@ -239,12 +249,7 @@ def _skeleton(campaign: Campaign, last_year: int) -> dict[str, bytes]:
                 "settings_digest": half_digest(stages.cube_settings(campaign)),
                 "campaign": campaign.name,
                 **stages.sky_attributes(campaign),
-                "sun_elevation_max_deg": cube.sun_elevation_max_deg,
-                "moon_elevation_max_deg": (
-                    "none" if cube.moon_elevation_max_deg is None else cube.moon_elevation_max_deg
-                ),
-                "sun_and_moon": "unrefracted centres",
-                "cell_fraction_min": cube.cell_fraction_min,
+                **attributes(cube),
                 "compare": list(campaign.compared),
                 "mlt": "magnetic local time of the station at the frame's time",
                 "emission_height_km": campaign.cells.emission_height_km,

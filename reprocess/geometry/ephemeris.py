@@ -67,6 +67,34 @@ def moon_elevation_deg(site: Site, times: NDArray[np.datetime64]) -> NDArray[np.
     return _elevation_deg(site, times, "moon")
 
 
+REFRACTION_FROM_DEG = -1.0
+
+
+def apparent_elevation_deg(elevation_deg: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Raise elevations by the refraction of a standard atmosphere.
+
+    Parameters
+    ----------
+    elevation_deg : (n,) float array, degrees, unrefracted; NaN stays NaN. Not modified.
+
+    Returns
+    -------
+    (n,) float32 array, degrees
+
+    Notes
+    -----
+    Sæmundsson 1986 (Sky & Telescope 72, 70; Meeus, *Astronomical Algorithms*, 16.4):
+    R = 1.02′ / tan(h + 10.3 / (h + 5.11)), 1010 hPa, 10 °C: 29′ at 0°, 5.4′ at 10°. Below −1°
+    there is no ray to refract and the elevation stays, so a twilight limit of −15° is the same
+    with and without.
+    """
+    true = np.asarray(elevation_deg, np.float64)
+    high = true >= REFRACTION_FROM_DEG
+    h = np.where(high, true, 0.0)
+    raised = true + 1.02 / 60 / np.tan(np.radians(h + 10.3 / (h + 5.11)))
+    return np.where(high, raised, true).astype(np.float32)
+
+
 def moon_phase_fraction(times: NDArray[np.datetime64]) -> NDArray[np.float32]:
     """Illuminated fraction of the Moon's disk, seen from the Earth's centre.
 

@@ -124,9 +124,11 @@ def _occurrence(options: argparse.Namespace) -> int:
         figure = dial_figure(cube, **page, **colours, **_magnetic(options, cube))
     elif options.by:
         bins = {} if options.mlt_bins is None else {"mlt_bins": options.mlt_bins}
+        flags = _stored(options).campaign.cube.flags if list(cube.attrs.get("flags", ())) else ()
         counts = count_groups(
-            options.store, options.by, like=cube, max_age_h=options.max_age, years=years, **bins
-        )
+            options.store, options.by, like=cube, flags=flags, max_age_h=options.max_age,
+            years=years, **bins,
+        )  # fmt: skip
         figure = groups_figure(counts, east=options.east, **page, **colours)
     else:
         figure = occurrence_figure(cube, east=options.east, strip=options.strip, **page, **colours)

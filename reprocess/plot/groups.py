@@ -13,6 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from reprocess.campaign import FlagTable
 from reprocess.cube.groups import count_occurrence
 from reprocess.errors import ConfigurationError
 from reprocess.plot import captions
@@ -118,6 +119,7 @@ def count_groups(
     by: str,
     *,
     like: xr.Dataset | None = None,
+    flags: Sequence[FlagTable] = (),
     max_age_h: float | None = None,
     mlt_bins: int = SECTORS,
     mlt_centred: bool = True,
@@ -132,8 +134,9 @@ def count_groups(
     by : "month" (of the year, all years together), "season" (Lloyd's: November to February,
         the equinoxes, May to August), "year", or the path of a CSV file of times (UTC,
         ISO 8601) and keys, one row a change, with or without a line of names
-    like : cube whose limits of Sun, Moon and cell share are used; default those of
+    like : cube whose limits of Sun, Moon and cells are used; default those of
         `count_occurrence`
+    flags : flag tables of the campaign, which a cube names but does not hold
     max_age_h : a row of a table holds for less than this; default until the next row
     mlt_bins, mlt_centred, labels, years : as `count_occurrence`
 
@@ -150,11 +153,18 @@ def count_groups(
         keys = read_table(by)
     limits: dict[str, Any] = {}
     if like is not None:
-        for name in ("sun_elevation_max_deg", "cell_fraction_min"):
+        if len(list(like.attrs.get("flags", ()))) != len(flags):
+            raise ConfigurationError(
+                f"maps by group: found a cube with {len(list(like.attrs['flags']))} flag tables, "
+                f"expected them with the request to count in the same way; give the campaign"
+            )
+        for name in ("sun_elevation_max_deg", "cell_fraction_min", "cell_elevation_min_deg"):
             if name in like.attrs:
                 limits[name] = float(like.attrs[name])
-        moon = like.attrs.get("moon_elevation_max_deg", "none")
-        limits["moon_elevation_max_deg"] = None if moon in (None, "none") else float(moon)
+        for name in ("moon_elevation_max_deg", "moon_illuminated_max"):
+            value = like.attrs.get(name, "none")
+            limits[name] = None if value in (None, "none") else float(value)
+        limits["refraction"] = "with refraction" in str(like.attrs.get("sun_and_moon", ""))
         if labels is None and "compare" in like.attrs:
             limits["compare"] = [str(label) for label in like.attrs["compare"]]
             labels = [str(label) for label in like["detector"].to_numpy()]
@@ -166,6 +176,7 @@ def count_groups(
         mlt_bins=mlt_bins,
         mlt_centred=mlt_centred,
         years=years,
+        flags=flags,
         **limits,
     )
     if names:

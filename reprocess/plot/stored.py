@@ -19,6 +19,7 @@ import zarr
 
 from reprocess import stages
 from reprocess.campaign import Campaign, campaign_from_mapping
+from reprocess.cube.selection import attributes
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.request import differences
 from reprocess.stores.layout import DayReader
@@ -26,8 +27,8 @@ from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Listing, Record, Records, day_block
 from reprocess.stores.zarrview import ZarrView
 
-_NOT_SCIENCE = ("archive", "store", "years")
-_PLACES = ("mask", "weights")
+_NOT_SCIENCE = ("archive", "store", "store_access", "years")
+_PLACES = ("mask", "weights", "table")
 """Paths: another machine has others, and what they lead to is in the fingerprints."""
 _LISTED_MAX = 6
 
@@ -48,7 +49,7 @@ class Stored:
 
     def __init__(self, url: str, campaign: Campaign | None = None) -> None:
         self.url = url
-        self.objects = open_objects(url)
+        self.objects = open_objects(url, None if campaign is None else campaign.store_access)
         self.records = Records(self.objects)
         self._given = campaign
         if campaign is not None:
@@ -154,9 +155,10 @@ class Stored:
         wanted = json.loads(json.dumps(stages.frames_settings(campaign)))
         found = list(differences(frames, wanted, "")) if frames is not None else []
         if self._last_run is not None:
-            found += differences(
-                _science(self._last_run), _science(campaign.model_dump(mode="json"))
-            )
+            # Validated again, so that keys which are newer than the run have their defaults.
+            last = campaign_from_mapping(self._last_run, f"campaign of the last run in {self.url}")
+            old, new = (_science(one.model_dump(mode="json")) for one in (last, campaign))
+            found += differences(old, new)
         refuse_differences(self.url, campaign.name, found)
 
 
@@ -169,15 +171,12 @@ def check_cube(cube: xr.Dataset, campaign: Campaign, url: str) -> None:
         If name, station, selection, detectors or bins differ; says in what.
     """
     settings = campaign.cube
-    moon = settings.moon_elevation_max_deg
     wanted: dict[str, Any] = {
         "campaign": campaign.name,
         "site": campaign.site.code,
         "site_latitude_deg": campaign.site.latitude_deg,
         "site_longitude_deg": campaign.site.longitude_deg,
-        "sun_elevation_max_deg": settings.sun_elevation_max_deg,
-        "moon_elevation_max_deg": "none" if moon is None else moon,
-        "cell_fraction_min": settings.cell_fraction_min,
+        **attributes(settings),
         "compare": list(campaign.compared),
     }
     held = {key: cube.attrs[key] for key in wanted if key in cube.attrs}
