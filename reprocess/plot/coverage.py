@@ -31,6 +31,7 @@ from reprocess.plot.page import (
     head_mm,
     message_figure,
     save_figure,
+    wrap,
 )
 from reprocess.plot.stored import Stored
 from reprocess.stores.layout import days_in_year
@@ -48,6 +49,7 @@ _STATE_NAMES = {
     State.DONE: "done", State.STALE: "stale", State.FAILED: "failed",
     State.MISSING: "not made", State.NONE: "no frames",
 }  # fmt: skip
+_LINE_MM, _KEY_LEFT_MM = 3.4, 14.5
 _LEFT_MM, _RIGHT_MM, _BARS_MM, _ROW_MM, _CAPTION_MM, _GAP_MM = 33.0, 4.0, 20.0, 2.7, 4.5, 7.0
 
 
@@ -102,19 +104,26 @@ def coverage_figure(
         Line("frames of each UTC day by ledger column (bars); blocks of each stage (rows)"),
     ]
     below_mm = head_mm(head, width_mm, simulated) + 1
+    captions_of = [wrap(_caption(one), (width_mm - 2 * MARGIN_MM) / 1.08, TEXT_PT) for one in found]
     year_mm = _CAPTION_MM + _BARS_MM + 1 + _ROW_MM * len(rows) + _GAP_MM
-    page = Page(width_mm, below_mm + len(found) * year_mm + 8)
+    text_mm = sum(_LINE_MM * (len(lines) - 1) for lines in captions_of)
+    key = _key_lines(found, width_mm)
+    key_mm = 3.7 * len(key) + 1
+    page = Page(width_mm, below_mm + len(found) * year_mm + text_mm + key_mm)
     page.head(head, simulated)
     width = width_mm - _LEFT_MM - _RIGHT_MM
     top = max((sum(f.values()) for one in found for f in one.frames.values()), default=1)
-    for i, one in enumerate(found):
-        y_mm = below_mm + i * year_mm
-        page.text(MARGIN_MM, y_mm + 2, _caption(one), ha="left", size=TEXT_PT, weight="bold")
-        y_mm += _CAPTION_MM
+    y_mm = below_mm
+    for one, lines in zip(found, captions_of, strict=True):
+        for text in lines:
+            page.text(MARGIN_MM, y_mm + 2, text, ha="left", size=TEXT_PT, weight="bold")
+            y_mm += _LINE_MM
+        y_mm += _CAPTION_MM - _LINE_MM
         _bars(page.axes(_LEFT_MM, y_mm, width, _BARS_MM), one, top)
-        y_mm += _BARS_MM + 1
-        _strips(page, one, rows, y_mm, width)
-    _key(page, found)
+        _strips(page, one, rows, y_mm + _BARS_MM + 1, width)
+        y_mm += _BARS_MM + 1 + _ROW_MM * len(rows) + _GAP_MM
+    for i, (name, items) in enumerate(key):
+        _swatches(page, name, items, page.height_mm - key_mm + 3.7 * i + 1.2)
     return page.figure
 
 
@@ -159,7 +168,8 @@ def _strips(
         axes.axhline(i, color="white", lw=0.8)
     starts = _month_starts(one.year)
     axes.set_xticks([s + 15 for s in starts])
-    axes.set_xticklabels([calendar.month_abbr[m] for m in range(1, 13)])
+    letters = 1 if width_mm < 100 else 3
+    axes.set_xticklabels([calendar.month_abbr[m][:letters] for m in range(1, 13)])
     axes.tick_params(axis="x", length=0, labelsize=NOTE_PT + 0.5, pad=1)
 
 
@@ -173,26 +183,42 @@ def _plain(axes: Axes, year: int) -> None:
         spine.set_linewidth(0.4)
 
 
-def _key(page: Page, found: Sequence[YearState]) -> None:
-    """Swatches of the columns and states that occur."""
+_Items = list[tuple[str, str]]
+
+
+def _key_lines(found: Sequence[YearState], width_mm: float) -> list[tuple[str, _Items]]:
+    """Swatches of the columns and states that occur, in lines that fit the page."""
     used = Counter(column for one in found for f in one.frames.values() for column in f)
     items = [
         (COLUMN_COLOURS[column], str(column).replace("_", " "))
         for column in Column
         if used[column] or column == "ok"
     ]
-    _swatches(page, "frames:", items, page.height_mm - 6.5)
     states = {s for one in found for row in one.blocks.values() for s in row.values()}
     shown = [s for s in _STATE_NAMES if s in states or s in (State.DONE, State.NONE)]
     marks = [(STATE_COLOURS[state], _STATE_NAMES[state]) for state in shown]
     if any(day not in one.frames for one in found for day in one.failures):
         marks.append(("x", "day failed: its frames are not counted"))
-    _swatches(page, "blocks:", marks, page.height_mm - 2.8)
+    lines: list[tuple[str, _Items]] = []
+    for name, swatches in (("frames:", items), ("blocks:", marks)):
+        lines.append((name, []))
+        x_mm = _KEY_LEFT_MM
+        for colour, text in swatches:
+            if lines[-1][1] and x_mm + _swatch_mm(text) > width_mm:
+                lines.append(("", []))
+                x_mm = _KEY_LEFT_MM
+            lines[-1][1].append((colour, text))
+            x_mm += _swatch_mm(text)
+    return lines
+
+
+def _swatch_mm(text: str) -> float:
+    return 8.0 + 1.45 * len(text)
 
 
 def _swatches(page: Page, name: str, items: Sequence[tuple[str, str]], y_mm: float) -> None:
     page.text(MARGIN_MM, y_mm, name, ha="left", size=NOTE_PT + 0.5, weight="bold")
-    x_mm = MARGIN_MM + 12.0
+    x_mm = _KEY_LEFT_MM
     for colour, text in items:
         axes = page.axes(x_mm, y_mm - 1.2, 3.0, 2.4)
         axes.set_axis_off()
@@ -204,7 +230,7 @@ def _swatches(page: Page, name: str, items: Sequence[tuple[str, str]], y_mm: flo
                           edgecolor="#808080", lw=0.3)
             )  # fmt: skip
         page.text(x_mm + 4, y_mm, text, ha="left", size=NOTE_PT + 0.5)
-        x_mm += 8.0 + 1.45 * len(text)
+        x_mm += _swatch_mm(text)
 
 
 def _caption(one: YearState) -> str:
