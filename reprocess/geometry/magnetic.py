@@ -21,7 +21,6 @@ from reprocess.errors import ConfigurationError
 _LOCK = threading.Lock()
 _STEP_DEG = 0.5
 _FORGET_DAYS = 60
-_EARTH_RADIUS_KM = 6371.0
 
 
 def aacgm(
@@ -59,54 +58,32 @@ def aacgm(
     return float(mlat), (float(mlon) + 180.0) % 360.0 - 180.0
 
 
-def aacgm_of_sky(
-    latitude_deg: float,
-    longitude_deg: float,
-    azimuth_deg: NDArray[np.float64],
-    zenith_deg: NDArray[np.float64],
+def aacgm_many(
+    latitude_deg: NDArray[np.float64],
+    longitude_deg: NDArray[np.float64],
     height_km: float,
     when: datetime,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """AACGM-v2 coordinates of the points at the emission height that directions look at.
-
-    Parameters
-    ----------
-    latitude_deg, longitude_deg : float, geodetic position of the station, degrees (WGS84)
-    azimuth_deg, zenith_deg : (n,) arrays, degrees; geographic azimuth, zenith angle below 90
-    height_km : float, emission height, km
-    when : datetime, aware or naive UTC; the date of the magnetic field
+    """Convert positions to AACGM-v2 latitude and longitude, as `aacgm`.
 
     Returns
     -------
-    (mlat_deg, mlon_deg) : (n,) float64 arrays, degrees; mlon in [-180, 180)
-        NaN where AACGM is not defined.
+    (mlat_deg, mlon_deg) : (n,) float64 arrays
+        NaN where AACGM is not defined (near the magnetic equator).
 
     Raises
     ------
     ConfigurationError
         If the date lies outside the model's coefficients.
-
-    Notes
-    -----
-    Straight lines over a sphere of 6371 km: the arc from the station is
-    z - asin(R sin z / (R + h)). The station's own height is left out.
     """
-    naive = when.astimezone(UTC).replace(tzinfo=None) if when.tzinfo else when
-    zenith = np.radians(np.asarray(zenith_deg, dtype=np.float64))
-    sine = _EARTH_RADIUS_KM / (_EARTH_RADIUS_KM + height_km) * np.sin(zenith)
-    arcs_deg = np.degrees(zenith - np.arcsin(sine))
-    places = [
-        _destination(latitude_deg, longitude_deg, float(azimuth), float(arc))
-        for azimuth, arc in zip(np.asarray(azimuth_deg), arcs_deg, strict=True)
-    ]
-    latitudes, longitudes = np.array(places, dtype=np.float64).reshape(-1, 2).T
-    heights = np.full(len(places), height_km, dtype=np.float64)
-    try:
-        with _LOCK:
-            mlat, mlon, _ = aacgmv2.convert_latlon_arr(latitudes, longitudes, heights, naive)
-    except (RuntimeError, ValueError) as error:
-        raise ConfigurationError(f"AACGM-v2 at {when:%Y-%m-%d}: {error}") from error
-    return np.asarray(mlat), (np.asarray(mlon) + 180.0) % 360.0 - 180.0
+    found = np.full((2, len(latitude_deg)), np.nan)
+    for i, (latitude, longitude) in enumerate(zip(latitude_deg, longitude_deg, strict=True)):
+        try:
+            found[:, i] = aacgm(float(latitude), float(longitude), height_km, when)
+        except ConfigurationError as error:
+            if error.__cause__ is not None:  # the model has no coefficients; not this position
+                raise
+    return found[0], found[1]
 
 
 def mlt_hours(mlon_deg: float, times: NDArray[np.datetime64]) -> NDArray[np.float32]:

@@ -58,6 +58,11 @@ def selection(attributes: Mapping[Any, Any]) -> list[str]:
     return parts
 
 
+def mlt_place(attributes: Mapping[Any, Any]) -> str:
+    """Whose magnetic local time was counted: that of the `station`, or of each `cell`."""
+    return "cell" if "of the cell" in str(attributes.get("mlt", "")) else "station"
+
+
 def period(cube: xr.Dataset) -> str:
     """The years, or the one month, that hold observed frames; groups by their keys."""
     name = next((n for n in ("time", "group") if n in cube.coords), None)

@@ -85,7 +85,7 @@ def contrast_figure(
     few = (observed > 0) & (observed < frames_min)
     explained = [
         "below a map: most common frames behind one cell · the number over all cells",
-        "above: magnetic local time of the station, hours",
+        f"above: magnetic local time of the {captions.mlt_place(cube.attrs)}, hours",
     ]
     with np.errstate(divide="ignore", invalid="ignore"):
         if kind == "difference":

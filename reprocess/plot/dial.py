@@ -22,8 +22,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
+from reprocess.campaign import Site
 from reprocess.errors import ConfigurationError
-from reprocess.geometry.magnetic import aacgm, aacgm_of_sky
+from reprocess.geometry.layer import layer_position
+from reprocess.geometry.magnetic import aacgm, aacgm_many
 from reprocess.plot import captions
 from reprocess.plot.mapgrid import Scale, colour_bar
 from reprocess.plot.occurrence import (
@@ -221,11 +223,15 @@ def _positions(
     pairs = (len(zenith), len(_INSIDE_CELL), len(_INSIDE_CELL))
     z = np.broadcast_to(zeniths[:, :, None], pairs).reshape(-1)
     a = np.broadcast_to(azimuths[:, None, :], pairs).reshape(-1)
-    mlat, mlon = aacgm_of_sky(latitude, longitude, a, z, height_km, epoch)
+    site = Site(code="station", latitude_deg=latitude, longitude_deg=longitude)
+    mlat, mlon = aacgm_many(*layer_position(site, a, 90.0 - z, height_km), height_km, epoch)
     station_mlat, station_mlon = aacgm(latitude, longitude, height_km, epoch)
     ahead = ((mlon - station_mlon + 180.0) % 360.0 - 180.0) / 15.0
-    shape = (len(zenith), -1)
-    return np.abs(mlat).reshape(shape), ahead.reshape(shape), station_mlat
+    ahead = ahead.reshape(len(zenith), -1)
+    if captions.mlt_place(cube.attrs) == "cell" and "cell_mlt_offset_h" in cube.coords:
+        # The bins are the cells' own already: what is left is the place within the cell.
+        ahead = ahead - cube["cell_mlt_offset_h"].to_numpy()[:, None]
+    return np.abs(mlat).reshape(len(zenith), -1), ahead, station_mlat
 
 
 def _dial(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def groups_figure(
         head,
         [
             "below a map: most frames behind one cell · rate over all cells",
-            "above: magnetic local time of the station, hours",
+            f"above: magnetic local time of the {captions.mlt_place(counts.attrs)}, hours",
         ],
         width_mm=width_mm,
         simulated=captions.is_simulated(counts.attrs),
@@ -164,6 +165,10 @@ def count_groups(
         for name in ("moon_elevation_max_deg", "moon_illuminated_max"):
             value = like.attrs.get(name, "none")
             limits[name] = None if value in (None, "none") else float(value)
+        limits["mlt"] = captions.mlt_place(like.attrs)
+        lowest = re.search(r"below an elevation of ([\d.]+)", str(like.attrs.get("mlt", "")))
+        if lowest is not None:
+            limits["mlt_elevation_min_deg"] = float(lowest.group(1))
         limits["refraction"] = "with refraction" in str(like.attrs.get("sun_and_moon", ""))
         if labels is None and "compare" in like.attrs:
             limits["compare"] = [str(label) for label in like.attrs["compare"]]

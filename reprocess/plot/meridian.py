@@ -137,9 +137,10 @@ def _line(
     camera = campaign.camera[epoch]
     size = campaign.image.size_px
     u, v = processed_pixel(camera, size, azimuth, 90.0 - zenith)
-    outside = (zenith > camera.zenith_max_deg) | (u < -0.5) | (v < -0.5)
-    outside |= (u > size - 0.5) | (v > size - 0.5)
-    return u.astype(np.float32), v.astype(np.float32), outside
+    # Written so that NaN, where a lens has no pixel, is outside.
+    inside = (zenith <= camera.zenith_max_deg) & (u > -0.5) & (u < size - 0.5)
+    inside &= (v > -0.5) & (v < size - 0.5)
+    return u.astype(np.float32), v.astype(np.float32), ~inside
 
 
 def _along(

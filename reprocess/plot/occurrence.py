@@ -141,7 +141,10 @@ def occurrence_figure(
         sky_of(cube, east),
         rate_scale(counted.rate, vmax, scale),
         head_lines(cube, counted.common, title=title),
-        [f"below a map: {below}", "above: magnetic local time of the station, hours"],
+        [
+            f"below a map: {below}",
+            f"above: magnetic local time of the {captions.mlt_place(cube.attrs)}, hours",
+        ],
         width_mm=width_mm,
         simulated=captions.is_simulated(cube.attrs),
         columns=len(hours) if strip else None,
