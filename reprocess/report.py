@@ -15,9 +15,10 @@ from tqdm import tqdm
 from reprocess.archive.inputs import Column
 from reprocess.cube.open import open_cube, rates
 from reprocess.execute import Progress
-from reprocess.job import Job
+from reprocess.history import Job
+from reprocess.runlog import PROGRESS
 
-log = logging.getLogger("reprocess")
+log = logging.getLogger(PROGRESS)
 LISTED_MAX = 10
 
 
@@ -121,7 +122,7 @@ def json_line(job: Job) -> str:
             "to_do": len(tasks),
             "by_reason": job.plan.by_reason(year),
             "ledger": job.ledger.get(year, {}),
-            "frames_catalogued": _catalogued(job, year),
+            "frames_catalogued": job.catalogued(year),
             **({"held": job.held[year]} if year in job.held else {}),
         }
     store = job.campaign.store.rstrip("/")
@@ -152,15 +153,11 @@ def _ledger_table(job: Job) -> str:
     rows = [("year", "catalogued", *columns)]
     for year in job.request.years:
         ledger = job.ledger.get(year, {})
-        total = _catalogued(job, year)
+        total = job.catalogued(year)
         if sum(ledger.values()) != total:
             raise AssertionError(f"ledger of {year}: {ledger} does not add up to {total} frames")
         rows.append((str(year), str(total), *(str(ledger.get(c, 0)) for c in columns)))
     return "Frames\n" + _table(rows)
-
-
-def _catalogued(job: Job, year: int) -> int:
-    return sum(len(e) for day, e in job.catalogue.days.items() if day.year == year)
 
 
 def _occurrence_table(job: Job) -> str | None:
