@@ -21,7 +21,8 @@ from reprocess.errors import (
     ReprocessError,
     StoreError,
 )
-from reprocess.job import Job, run_job
+from reprocess.history import Job
+from reprocess.job import run_job
 from reprocess.request import Request
 
 SAMPLE_DIRECTORY = "sample-run"
