@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from reprocess.archive.inputs import Column
 from reprocess.cube.open import open_cube, rates
+from reprocess.errors import ConfigurationError
 from reprocess.execute import Progress
 from reprocess.history import Job
 from reprocess.runlog import PROGRESS
@@ -109,8 +110,8 @@ def summary(job: Job) -> str:
     return "\n\n".join(parts)
 
 
-def json_line(job: Job) -> str:
-    """The run as one line of JSON; the keys are in docs/rerun.md."""
+def json_line(job: Job, page: str | None = None) -> str:
+    """The run, and where its page is, as one line of JSON; the keys are in docs/rerun.md."""
     seconds = job.execution.seconds
     years: dict[str, Any] = {}
     for year in job.plan.years:
@@ -144,6 +145,7 @@ def json_line(job: Job) -> str:
             "other_years": job.catalogue.n_other_years,
         },
         "complete": job.complete,
+        "report": page,
     }
     return json.dumps(document, sort_keys=True)
 
@@ -163,7 +165,10 @@ def _ledger_table(job: Job) -> str:
 def _occurrence_table(job: Job) -> str | None:
     if not any(published for published in job.published) and job.execution.n_frames == 0:
         return None
-    cube = open_cube(job.campaign.store)
+    try:
+        cube = open_cube(job.campaign.store)
+    except ConfigurationError:
+        return None  # the first run of a store, interrupted before anything was counted
     total = rates(cube)
     simulated = " (simulated sky)" if job.campaign.simulated else ""
     rows = [

@@ -57,7 +57,8 @@ def draw_year(year: YearState, most: int) -> YearCalendar:
     count = dict.fromkeys(("done", "partly", "failed", "not run"), 0)
     for day in year.days:
         count[day.state] += 1
-    words = ", ".join(f"{n} days {state}" for state, n in count.items() if n) or "no day"
+    said = (f"{n} {'day' if n == 1 else 'days'} {state}" for state, n in count.items() if n)
+    words = ", ".join(said) or "no day"
     return YearCalendar(year.year, tuple(squares), f"{year.year}: {words}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ BYTES_MAX = 64 * 1024**2
 """A file larger than this is not opened for a thumbnail."""
 
 PICTURES = "runs/pictures"
+_THUMBNAIL = re.compile(rf"{PICTURES}/frame-(?P<digest>[0-9a-f]+)-(?P<size>\d+)\.jpg")
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,18 @@ def with_thumbnails(
     New thumbnails are kept under `runs/pictures`, by content, so that the page can be made
     again without the archive; those of other frames are removed.
     """
-    kept = {key for key in objects.keys(PICTURES) if "/frame-" in key}
+    kept = {m["digest"]: m for k in objects.keys(PICTURES) if (m := _THUMBNAIL.fullmatch(k))}
     source = None
     found = []
     wanted = set()
     for frame in frames[:PICTURED]:
-        key = f"{PICTURES}/frame-{frame.digest}.jpg"
-        if frame.digest and key in kept:
-            wanted.add(key)
-            found.append(dataclasses.replace(frame, thumbnail=objects.read(key)))
+        match = kept.get(frame.digest)
+        if match is not None:
+            wanted.add(match[0])
+            size = int(match["size"])
+            found.append(
+                dataclasses.replace(frame, size_bytes=size, thumbnail=objects.read(match[0]))
+            )
             continue
         if campaign is None:
             found.append(dataclasses.replace(frame, note="archive not looked at"))
@@ -136,11 +141,12 @@ def with_thumbnails(
             note = "nothing of it can be decoded"
             found.append(dataclasses.replace(frame, size_bytes=len(data), note=note))
             continue
+        key = f"{PICTURES}/frame-{frame.digest}-{len(data)}.jpg"
         objects.write(key, thumbnail)
         wanted.add(key)
         found.append(dataclasses.replace(frame, size_bytes=len(data), thumbnail=thumbnail))
     if campaign is not None:
-        for key in kept - wanted:
+        for key in {match[0] for match in kept.values()} - wanted:
             objects.delete(key)
     return found + frames[PICTURED:]
 

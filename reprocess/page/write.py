@@ -35,14 +35,19 @@ LISTED = 50
 """Rows of a list on the page; the rest is counted, with where it is."""
 
 NEEDED = frozenset(
-    "campaign request started ended machine software catalogue plan tasks n_frames seconds "
-    "seconds_by_day ledger_by_day unfinished failures published held damaged ledger".split()
-)
+    {
+        "campaign", "request", "started", "ended", "machine", "software", "catalogue", "plan",
+        "tasks", "n_frames", "seconds", "seconds_by_day", "ledger_by_day", "unfinished",
+        "failures", "published", "held", "damaged", "ledger",
+    }
+)  # fmt: skip
+"""What the page shows of `run.json`."""
+
 PICTURE_DPI = 110
 PICTURE_VERSION = 1
 """Raised when the same cube is to be drawn differently: kept pictures are then drawn again."""
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s<>\"]+@")
 
 
 @dataclass(frozen=True)
@@ -103,10 +108,10 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
     most = most_frames(state.years)
     events = list(read_log(objects, str(run["run"])))
     troubles = [e for e in events if e.get("level") in ("warning", "error")]
-    return _template().render(
+    page = _template().render(
         run=run,
-        store=_plain(objects.url),
-        archive=_plain(run["campaign"]["archive"]["url"]),
+        store=objects.url,
+        archive=run["campaign"]["archive"]["url"],
         state=state,
         status=_status(run),
         columns=[str(column) for column in Column],
@@ -121,10 +126,10 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
         events=len(events),
         troubles=troubles,
         listed=LISTED,
-        settings=_plain(
-            yaml.safe_dump(run["campaign"], sort_keys=False, allow_unicode=True, width=100)
-        ),
+        settings=yaml.safe_dump(run["campaign"], sort_keys=False, allow_unicode=True, width=100),
     )
+    # The whole page, because errors repeat addresses too.
+    return _CREDENTIALS.sub("…@", page)
 
 
 def _status(run: Mapping[str, Any]) -> tuple[str, str]:
@@ -176,8 +181,8 @@ def _sky(objects: ObjectStore, run: Mapping[str, Any], state: StoreState) -> Sky
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory) / "occurrence.png"
                 picture = draw_occurrence(cube, path, dpi=PICTURE_DPI).read_bytes()
-        except (ReprocessError, ValueError, OSError) as error:
-            problem = f"The maps could not be drawn: {error}"
+        except Exception as error:  # noqa: BLE001 - the tables stand, whatever a picture lacks
+            problem = f"The maps could not be drawn: {type(error).__name__}: {error}"
             return Sky(sky.totals, sky.comparisons, sky.attributes, sky.period, None, problem)
         for old in [k for k in objects.keys(PICTURES) if "/occurrence-" in k]:
             objects.delete(old)
@@ -209,11 +214,6 @@ def _campaign(run: Mapping[str, Any]) -> Campaign | None:
         return None  # written by another version: the page does without the archive
 
 
-def _plain(text: str) -> str:
-    """Text without the credentials that a URL in it may hold."""
-    return _CREDENTIALS.sub("…@", text)
-
-
 # --- the template ------------------------------------------------------------------------
 
 
@@ -228,7 +228,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters.update(
         count=_count, percent=_percent, factor=_factor, seconds=_seconds, size=_size,
-        picture=_picture,
+        picture=_picture, years=captions.year_ranges,
     )  # fmt: skip
     return environment.get_template("report.html.j2")
 

@@ -9,7 +9,11 @@ import subprocess
 import threading
 from queue import Empty, Queue
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from reprocess.worker import _DayBlock
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DESKTOP, PHONE = (1200, 900), (390, 844)
@@ -17,7 +21,9 @@ ANSWER_S = 120
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt install chromium"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no chromium on this machine: apt install chromium"
+    ),
 ]
 
 
@@ -139,3 +145,70 @@ def chromium(tmp_path_factory):
     browser = Chromium(tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.close()
+
+
+SAFE = "[document.querySelectorAll('script').length, typeof window.hacked]"
+WIDTHS = "[document.documentElement.scrollWidth, window.innerWidth]"
+PICTURES = "[...document.images].map(i => i.complete && i.naturalWidth > 0 && i.alt.length > 0)"
+SMALL = """
+[...document.querySelectorAll('main p, main td, main dd, main th')].filter(
+    e => parseFloat(getComputedStyle(e).fontSize) < 11).length
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, make_tiny):
+    """The page of a run with a failed day, bad frames, and markup wherever a user can put it."""
+    hack = "<img src=x onerror=window.hacked=1>"
+    tiny = make_tiny(tmp_path_factory.mktemp("browser") / "tiny")
+    tiny.document["site"]["name"] = f"<script>window.hacked=1</script>{hack}"
+    tiny.put_days("2021-12-31", "2022-01-01")
+    tiny.put("2021-12-31", "12:00", b"", suffix=hack)
+    tiny.put("2021-12-31", "12:10", tiny.path("2021-12-31", "00:00").read_bytes()[:-50])
+    (tiny.archive / f"{hack}.txt").write_bytes(b"")
+    write_detections = _DayBlock._write_detections
+
+    def write_or_fail(block, label, evidence):
+        if block.day.year == 2022:
+            raise ValueError(f"{hack} no such sky")
+        write_detections(block, label, evidence)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_DayBlock, "_write_detections", write_or_fail)
+        outcome = tiny.run(page=True)
+    assert outcome.code == 1, outcome.err
+    return tiny.store / "runs" / outcome.report["run"] / "report.html"
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_browser_shows_it_without_a_complaint(chromium, page, size, tmp_path):
+    chromium.open(page, size)
+
+    assert chromium.complaints() == []
+    assert chromium.requests() == [page.as_uri()]
+    assert chromium.evaluate(SAFE) == [0, "undefined"]
+    width, window = chromium.evaluate(WIDTHS)
+    assert width <= window == size[0]  # tables scroll in their own boxes
+    pictures = chromium.evaluate(PICTURES)
+    assert pictures
+    assert all(pictures)
+    assert chromium.evaluate(SMALL) == 0
+    chromium.screenshot(tmp_path / "page.png")
+    assert_drawn(tmp_path / "page.png", size)
+
+
+def assert_drawn(path, size):
+    """The picture of the page has the window's width, its text's dark and the maps' colours."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert pixels.shape[1] == size[0]
+    assert pixels.shape[0] > size[1]
+    assert 0.002 < (pixels.max(-1) < 100).mean() < 0.2
+    assert (np.ptp(pixels, axis=-1) > 80).mean() > 0.001
+
+
+def test_it_can_be_printed(chromium, page):
+    chromium.open(page, DESKTOP)
+    printed = base64.b64decode(chromium.ask("Page.printToPDF", preferCSSPageSize=True)["data"])
+    assert printed.startswith(b"%PDF-")
+    assert 3 <= printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") <= 20
