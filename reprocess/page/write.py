@@ -22,7 +22,7 @@ from reprocess.execute import TOTAL
 from reprocess.history import list_runs, read_run, run_key
 from reprocess.page.calendar import draw_year, most_frames
 from reprocess.page.comparison import REFERENCE_MIN, Comparison, Total, compare, totals
-from reprocess.page.frames import PICTURES, bad_frames, with_thumbnails
+from reprocess.page.frames import PICTURED, PICTURES, bad_frames, with_thumbnails
 from reprocess.page.state import StoreState, read_state
 from reprocess.plot import captions
 from reprocess.runlog import read_log
@@ -115,6 +115,7 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
         state=state,
         status=_status(run),
         columns=[str(column) for column in Column],
+        stage_names=_stage_names(run),
         calendars=[draw_year(year, most) for year in state.years if year.days],
         sky=_sky(objects, run, state),
         reference_min=REFERENCE_MIN,
@@ -123,6 +124,7 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
         total_key=TOTAL,
         frames=with_thumbnails(frames, objects, campaign),
         n_unreadable=n_unreadable,
+        pictured_max=PICTURED,
         events=len(events),
         troubles=troubles,
         listed=LISTED,
@@ -190,6 +192,12 @@ def _sky(objects: ObjectStore, run: Mapping[str, Any], state: StoreState) -> Sky
     return Sky(sky.totals, sky.comparisons, sky.attributes, sky.period, picture)
 
 
+def _stage_names(run: Mapping[str, Any]) -> list[str]:
+    """Names of the kinds of blocks a day has, as `YearState.blocks` counts them."""
+    labels = run["campaign"]["detectors"]
+    return ["frames", *(f"{stage} {n}" for stage in ("evidence", "detections") for n in labels)]
+
+
 def _stages(run: Mapping[str, Any]) -> list[str]:
     """Names under which days spent seconds: labels first, as the campaign has them."""
     found = {name for seconds in run["seconds_by_day"].values() for name in seconds}
@@ -242,7 +250,10 @@ def _percent(share: float | None) -> str:
 
 
 def _factor(factor: float | None) -> str:
-    return "—" if factor is None else f"{factor:.2f}"
+    """Three digits or so: the counts do not bear more."""
+    if factor is None:
+        return "—"
+    return f"{factor:.2f}" if factor < 10 else f"{factor:.1f}" if factor < 100 else f"{factor:.0f}"
 
 
 def _seconds(seconds: float | None) -> str:
