@@ -20,7 +20,7 @@ from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore
 from reprocess.worker import TaskResult, process_block
 
-TOTAL = "total"
+TOTAL = "block"
 """Among the seconds by stage of a day: the whole of it, reading and waiting included."""
 
 

@@ -418,4 +418,4 @@ def test_the_log_of_a_run_tells_its_days_and_names_it_on_every_line(done_once):
     assert events[-1]["complete"] is True
     day = next(event for event in events if event["event"] == "day done")
     assert day["blocks"][0] == "frames 2021-12-31"
-    assert day["seconds"]["total"] > 0
+    assert day["seconds"]["block"] > 0
