@@ -14,7 +14,7 @@ from typing import Any
 from reprocess.archive.catalogue import Catalogue
 from reprocess.campaign import Campaign
 from reprocess.cube.publish import Published
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import StoreError
 from reprocess.execute import Execution
 from reprocess.plan import Plan

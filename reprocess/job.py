@@ -10,12 +10,13 @@ from typing import Any
 
 from reprocess import stages
 from reprocess.archive.catalogue import scan
+from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign
 from reprocess.clusters import open_executor
 from reprocess.cube.publish import publish_year, shape_cube
-from reprocess.detectors.fcn import available_cores
-from reprocess.errors import LockHeld, ReprocessError
+from reprocess.detectors.runtimes import available_cores
+from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable
 from reprocess.execute import Execution, Progress, execute
 from reprocess.history import Job, last_rate, log_end, new_run_id, write_run
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
@@ -58,11 +59,12 @@ def run_job(
     ClusterError
         If there is nowhere to run; what is committed stays.
     """
-    objects = open_objects(campaign.store)
+    objects = open_objects(campaign.store, campaign.store_access)
     records = Records(objects)
     settings = check_settings(campaign, request, records)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
-    catalogue = scan(campaign.archive, request.years)
+    headers = HeaderTimes(campaign.archive, objects)
+    catalogue = scan(campaign.archive, request.years, campaign.camera, headers)
     n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
@@ -91,12 +93,14 @@ def run_job(
             on_progress(progress)
 
         try:
+            headers.save()
             _bring_up_to_date(job, objects, listing, settings, seen, progressed, say)
             _fill_ledger(job, records, records.list(request.years))
         except Exception as error:
             job.error = f"{type(error).__name__}: {error}"
-            with contextlib.suppress(ReprocessError, OSError):  # the first error is what matters
-                write_run(job, objects)
+            if not isinstance(error, ServiceUnavailable):  # it was waited for long enough
+                with contextlib.suppress(ReprocessError, OSError):  # the first error matters
+                    write_run(job, objects)
             raise
         write_run(job, objects)
         log_end(job, run_log)

@@ -13,11 +13,12 @@ from typing import Any
 from tqdm import tqdm
 
 from reprocess.archive.inputs import Column
-from reprocess.cube.open import open_cube, rates
+from reprocess.cube.open import open_stored_cube, rates
 from reprocess.errors import ConfigurationError
 from reprocess.execute import Progress
 from reprocess.history import Job
 from reprocess.runlog import PROGRESS
+from reprocess.stores.objects import open_objects
 
 log = logging.getLogger(PROGRESS)
 LISTED_MAX = 10
@@ -166,7 +167,7 @@ def _occurrence_table(job: Job) -> str | None:
     if not any(published for published in job.published) and job.execution.n_frames == 0:
         return None
     try:
-        cube = open_cube(job.campaign.store)
+        cube = open_stored_cube(open_objects(job.campaign.store, job.campaign.store_access))
     except ConfigurationError:
         return None  # the first run of a store, interrupted before anything was counted
     total = rates(cube)
@@ -182,7 +183,10 @@ def _occurrence_table(job: Job) -> str | None:
             (label, str(observed), str(aurora), _share(aurora, observed),
              _share(int(one["n_aurora_common"].sum()), common))
         )  # fmt: skip
-    note = "clouds are not screened: rates are lower bounds"
+    screening = str(cube.attrs.get("cloud_screening", "none"))
+    note = f"clouds screened by {screening}"
+    if screening == "none":
+        note = "clouds are not screened: rates are lower bounds"
     return f"Occurrence over all cells and MLT{simulated}; {note}\n" + _table(rows)
 
 

@@ -15,8 +15,8 @@ import jinja2
 import yaml
 
 from reprocess.archive.inputs import Column
-from reprocess.campaign import Campaign, campaign_from_mapping
-from reprocess.cube.open import open_cube
+from reprocess.campaign import Campaign, StoreAccess, campaign_from_mapping
+from reprocess.cube.open import open_stored_cube
 from reprocess.errors import ConfigurationError, ReprocessError, StoreError
 from reprocess.execute import TOTAL
 from reprocess.history import list_runs, read_run, run_key
@@ -62,11 +62,17 @@ class Sky:
     problem: str = ""
 
 
-def write_report(store_url: str, run_id: str | None = None, output: Path | None = None) -> str:
+def write_report(
+    store_url: str,
+    run_id: str | None = None,
+    output: Path | None = None,
+    access: StoreAccess | None = None,
+) -> str:
     """Write the page of a run, from its store alone, and return where it is.
 
     Parameters
     ----------
+    access : how an S3 service is reached
     run_id : default the last run
     output : file to write; default `runs/<run>/report.html` in the store
 
@@ -77,7 +83,7 @@ def write_report(store_url: str, run_id: str | None = None, output: Path | None 
     StoreError
         If there is no such run, or its object is damaged.
     """
-    objects = open_objects(store_url)
+    objects = open_objects(store_url, access)
     if run_id is None:
         known = list_runs(objects)
         if not known:
@@ -165,7 +171,7 @@ def _sky(objects: ObjectStore, run: Mapping[str, Any], state: StoreState) -> Sky
         return Sky(problem="No year is counted yet.")
     kinds = {label: d["kind"] for label, d in run["campaign"]["detectors"].items()}
     try:
-        cube = open_cube(objects.url)
+        cube = open_stored_cube(objects)
         counted = totals(cube)
         sky = Sky(counted, compare(cube, kinds), cube.attrs, captions.period(cube))
     except (ReprocessError, OSError, ValueError, KeyError) as error:
