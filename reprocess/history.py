@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import statistics
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -22,11 +23,15 @@ from reprocess.request import Request
 from reprocess.runlog import RunLog
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import Block
+from reprocess.worker import WHOLE
 
 LIBRARIES = (
     "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
     "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
 )  # fmt: skip
+PACE_FRAMES_MIN = 100
+"""Frames of a day below which its seconds a frame tell more of its start than of its pace."""
+
 NOT_FRAMES_KEPT = 100
 """Names of files that are no frames which `run.json` lists; it counts them all."""
 
@@ -138,6 +143,7 @@ def _document(job: Job) -> dict[str, Any]:
         "ledger_by_day": {d.isoformat(): dict(r.ledger) for d, r in results if r.ledger},
         "unfinished": {task.day.isoformat(): len(task.entries) for task in unfinished},
         "frames_per_s": job.execution.n_frames / seconds if seconds else None,
+        "block_s_per_frame": pace(job.execution),
         "failures": {d.isoformat(): text for d, text in sorted(job.execution.failures.items())},
         "published": {p.year: {"fingerprint": p.fingerprint, "days": p.n_days}
                       for p in job.published},
@@ -172,7 +178,7 @@ def read_run(objects: ObjectStore, run_id: str) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise StoreError(f"{key}: is not JSON ({error})") from error
-    if not isinstance(document, dict) or "run" not in document:
+    if not isinstance(document, dict):
         raise StoreError(f"{key}: expected the mapping that a run writes at its end")
     return document
 
@@ -183,16 +189,31 @@ def list_runs(objects: ObjectStore) -> list[str]:
     return sorted(match["run"] for match in found if match)
 
 
-def last_rate(objects: ObjectStore) -> float | None:
-    """Frames a second of the last run that processed any, for estimates."""
+def last_number(objects: ObjectStore, key: str, cluster: str | None = None) -> float | None:
+    """A number of the last run (on that cluster) that has it, for estimates."""
     for run_id in reversed(list_runs(objects)):
         try:
-            rate = read_run(objects, run_id).get("frames_per_s")
+            run = read_run(objects, run_id)
         except StoreError:
             continue
-        if rate:
-            return float(rate)
+        if cluster is not None and run.get("request", {}).get("cluster") != cluster:
+            continue
+        if run.get(key):
+            return float(run[key])
     return None
+
+
+def pace(execution: Execution) -> float | None:
+    """Seconds a frame takes in a block: the median over days large enough to tell.
+
+    A worker's first block holds the loading of its libraries.
+    """
+    rates = [
+        result.seconds[WHOLE] / result.n_frames
+        for result in execution.results.values()
+        if result.n_frames >= PACE_FRAMES_MIN and WHOLE in result.seconds
+    ]
+    return statistics.median(rates) if rates else None
 
 
 def software_versions() -> dict[str, str]:

@@ -12,13 +12,13 @@ from reprocess import stages
 from reprocess.archive.catalogue import scan
 from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
-from reprocess.campaign import Campaign
-from reprocess.clusters import open_executor
+from reprocess.campaign import Campaign, Fcn
+from reprocess.clusters.open import check_walltime, open_executor, runs_here
 from reprocess.cube.publish import publish_year, shape_cube
-from reprocess.detectors.runtimes import available_cores
+from reprocess.detectors.runtimes import available_cores, require_runtime
 from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable
 from reprocess.execute import Execution, Progress, execute
-from reprocess.history import Job, last_rate, log_end, new_run_id, write_run
+from reprocess.history import Job, last_number, log_end, new_run_id, write_run
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
 from reprocess.plan import Plan, build_plan, dependencies
 from reprocess.request import (
@@ -77,10 +77,12 @@ def run_job(
         recomputed(request),
     )  # fmt: skip
     job = Job(run_id or new_run_id(), campaign, request, catalogue, plan)
-    job.expected_frames_per_s = last_rate(objects)
+    job.expected_frames_per_s = last_number(objects, "frames_per_s")
+    _check_longest_block(job, objects)
     if request.dry_run:
         _fill_ledger(job, records, listing)
         return job
+    _check_installed(job)
     with RunLog(objects, job.run_id) as run_log:
         run_log.add(
             "run started", years=request.years, detectors=request.labels, cluster=request.cluster,
@@ -360,6 +362,26 @@ def _fill_ledger(job: Job, records: Records, listing: Listing) -> None:
         if result.ledger and result.ledger.get("unreadable"):
             block = day_block("frames", "", result.day)
             job.unreadable |= unreadable_frames(records, block, result.fingerprints[block])
+
+
+def _check_longest_block(job: Job, objects: ObjectStore) -> None:
+    """Refuse a cluster on which the largest day would not end well inside a job's walltime."""
+    heavy = [t for t in job.plan.tasks if any(b.stage in ("frames", "evidence") for b in t.todo)]
+    if heavy:
+        largest = max(heavy, key=lambda task: len(task.entries))
+        pace = last_number(objects, "block_s_per_frame", cluster=job.request.cluster)
+        check_walltime(job.request.cluster, largest.day, len(largest.entries), pace)
+
+
+def _check_installed(job: Job) -> None:
+    """Refuse before anything is written if the networks to be run here cannot run."""
+    if not runs_here(job.request.cluster):
+        return
+    labels = {b.label for task in job.plan.tasks for b in task.todo if b.stage == "evidence"}
+    for label in sorted(labels & set(job.campaign.detectors)):
+        settings = job.campaign.detectors[label]
+        if isinstance(settings, Fcn):
+            require_runtime(settings.runtime)
 
 
 def _write_settings(records: Records, settings: dict[str, dict[str, Any]]) -> None:

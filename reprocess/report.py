@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from reprocess.archive.inputs import Column
 from reprocess.cube.open import open_stored_cube, rates
-from reprocess.errors import ConfigurationError
 from reprocess.execute import Progress
 from reprocess.history import Job
 from reprocess.runlog import PROGRESS
@@ -164,12 +163,11 @@ def _ledger_table(job: Job) -> str:
 
 
 def _occurrence_table(job: Job) -> str | None:
+    if job.interrupted:  # the cube is not counted yet, and may not be there at all
+        return None
     if not any(published for published in job.published) and job.execution.n_frames == 0:
         return None
-    try:
-        cube = open_stored_cube(open_objects(job.campaign.store, job.campaign.store_access))
-    except ConfigurationError:
-        return None  # the first run of a store, interrupted before anything was counted
+    cube = open_stored_cube(open_objects(job.campaign.store, job.campaign.store_access))
     total = rates(cube)
     simulated = " (simulated sky)" if job.campaign.simulated else ""
     rows = [

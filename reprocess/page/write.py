@@ -18,7 +18,6 @@ from reprocess.archive.inputs import Column
 from reprocess.campaign import Campaign, StoreAccess, campaign_from_mapping
 from reprocess.cube.open import open_stored_cube
 from reprocess.errors import ConfigurationError, ReprocessError, StoreError
-from reprocess.execute import TOTAL
 from reprocess.history import list_runs, read_run, run_key
 from reprocess.page.calendar import draw_year, most_frames
 from reprocess.page.comparison import REFERENCE_MIN, Comparison, Total, compare, totals
@@ -28,6 +27,7 @@ from reprocess.plot import captions
 from reprocess.runlog import read_log
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Records, half_digest
+from reprocess.worker import WHOLE
 
 REPORT = "report.html"
 SLOWEST = 10
@@ -36,7 +36,7 @@ LISTED = 50
 
 NEEDED = frozenset(
     {
-        "campaign", "request", "started", "ended", "machine", "software", "catalogue", "plan",
+        "run", "campaign", "request", "started", "ended", "machine", "software", "catalogue", "plan",
         "tasks", "n_frames", "seconds", "seconds_by_day", "ledger_by_day", "unfinished",
         "failures", "published", "held", "damaged", "ledger",
     }
@@ -105,8 +105,8 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
     missing = sorted(NEEDED - set(run))
     if missing:
         raise StoreError(
-            f"{run_key(str(run['run']), 'run.json')}: found no {', '.join(missing)}, expected them "
-            f"in what a run of this version leaves; run again and report that run"
+            f"{objects.url}: run.json of run {run.get('run', '')} has no {', '.join(missing)}, "
+            f"expected them in what a run of this version leaves; run again and report that run"
         )
     state = read_state(objects, run)
     campaign = _campaign(run)
@@ -127,7 +127,7 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
         reference_min=REFERENCE_MIN,
         slowest=_slowest(run),
         stages=_stages(run),
-        total_key=TOTAL,
+        total_key=WHOLE,
         frames=with_thumbnails(frames, objects, campaign),
         n_unreadable=n_unreadable,
         pictured_max=PICTURED,
@@ -208,16 +208,16 @@ def _stages(run: Mapping[str, Any]) -> list[str]:
     """Names under which days spent seconds: labels first, as the campaign has them."""
     found = {name for seconds in run["seconds_by_day"].values() for name in seconds}
     order = [*run["campaign"]["detectors"], "detections", "write"]
-    return [n for n in order if n in found] + sorted(found - {*order, TOTAL})
+    return [n for n in order if n in found] + sorted(found - {*order, WHOLE})
 
 
 def _slowest(run: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float], float]]:
     """The days that took longest, their seconds by stage, and the seconds in no stage."""
     rows = []
     for day, seconds in run["seconds_by_day"].items():
-        inside = sum(s for name, s in seconds.items() if name != TOTAL)
-        rows.append((day, seconds, max(0.0, seconds.get(TOTAL, inside) - inside)))
-    rows.sort(key=lambda row: (-row[1].get(TOTAL, 0.0), row[0]))
+        inside = sum(s for name, s in seconds.items() if name != WHOLE)
+        rows.append((day, seconds, max(0.0, seconds.get(WHOLE, inside) - inside)))
+    rows.sort(key=lambda row: (-row[1].get(WHOLE, 0.0), row[0]))
     return rows[:SLOWEST]
 
 
