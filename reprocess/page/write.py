@@ -36,8 +36,8 @@ LISTED = 50
 
 NEEDED = frozenset(
     {
-        "run", "campaign", "request", "started", "ended", "machine", "software", "catalogue", "plan",
-        "tasks", "n_frames", "seconds", "seconds_by_day", "ledger_by_day", "unfinished",
+        "run", "campaign", "request", "started", "ended", "machine", "software", "catalogue",
+        "plan", "tasks", "n_frames", "seconds", "seconds_by_day", "ledger_by_day", "unfinished",
         "failures", "published", "held", "damaged", "ledger",
     }
 )  # fmt: skip
