@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from reprocess.credentials import WHERE_SECRETS_BELONG, holds_secret, is_secret_name, redacted
 from reprocess.errors import ConfigurationError
 
 LABEL_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -151,6 +152,36 @@ class CameraEpoch(Settings):
         return self.valid_from.strftime("%Y%m%dT%H%M%SZ")
 
 
+class S3Access(Settings):
+    """How an S3 service is reached. Who may enter is told by AWS's own files and environment."""
+
+    endpoint_url: str | None = Field(
+        default=None, description="of a service other than AWS; default AWS_ENDPOINT_URL"
+    )
+    profile: str | None = Field(
+        default=None, description="of ~/.aws/config and ~/.aws/credentials; default AWS_PROFILE"
+    )
+    region: str | None = None
+    anonymous: bool = Field(default=False, description="unsigned requests, for public buckets")
+    timeout_s: float = Field(default=30.0, gt=0, description="longest silence of one request")
+    retry_for_s: float = Field(default=120.0, ge=0, description="longest outage that is sat out")
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        return None if value is None else _without_secret(value)
+
+
+class StoreAccess(S3Access):
+    """How the S3 service that keeps the stores is reached."""
+
+    single_writer: bool = Field(
+        default=False,
+        description="only for a service without conditional writes: you see to it that no two "
+        "runs write the store at one time",
+    )
+
+
 class Archive(Settings):
     """Where the raw images are, and how their times are told."""
 
@@ -170,6 +201,12 @@ class Archive(Settings):
     channels: Literal["rgb", "mono"] | None = Field(
         default=None, description="what the camera has; null: what the reader's format usually has"
     )
+    access: S3Access = S3Access()
+
+    @field_validator("url")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        return _without_secret(value)
 
     @field_validator("pattern")
     @classmethod
@@ -271,7 +308,9 @@ class Fcn(Settings):
         default="package:fcn_resnet18_sim.safetensors",
         description="safetensors file, or package:NAME for one shipped with reprocess",
     )
-    runtime: Literal["torch"] = "torch"
+    runtime: Literal["torch", "openvino"] = Field(
+        default="torch", description="what runs the network; openvino is for CPUs"
+    )
     precision: Literal["float32"] = "float32"
     threshold: float = Field(default=0.5, gt=0, lt=1)
 
@@ -333,6 +372,7 @@ class Campaign(Settings):
     camera: tuple[CameraEpoch, ...] = Field(min_length=1)
     archive: Archive
     store: str
+    store_access: StoreAccess = StoreAccess()
     cadence_s: int = Field(gt=0, le=SECONDS_PER_DAY)
     phase_s: int = 0
     image: Image = Image()
@@ -341,6 +381,11 @@ class Campaign(Settings):
     detectors: dict[str, DetectorSettings] = Field(min_length=1)
     cube: Cube = Cube()
     years: tuple[int, ...] = Field(min_length=1)
+
+    @field_validator("store")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        return _without_secret(value)
 
     @field_validator("years", mode="before")
     @classmethod
@@ -458,6 +503,12 @@ class Campaign(Settings):
         return np.searchsorted(starts, times.astype("datetime64[us]"), side="right") - 1
 
 
+def _without_secret(url: str) -> str:
+    if holds_secret(url):
+        raise ValueError(f"a URL without credentials: {WHERE_SECRETS_BELONG}")
+    return url
+
+
 def parse_years(items: list[Any] | tuple[Any, ...]) -> tuple[int, ...]:
     """Years from `2018-2020`, `2023` and integers, sorted, each once."""
     years: set[int] = set()
@@ -525,6 +576,20 @@ def campaign_from_mapping(document: dict[str, Any], source: str = "campaign") ->
         raise ConfigurationError(_explain(error, source)) from error
 
 
+def store_access(items: list[str], option: str) -> StoreAccess:
+    """How a store is reached, from `key=value` strings of a command line's option."""
+    document: dict[str, Any] = {}
+    for item in items:
+        key, separator, text = item.partition("=")
+        if not separator:
+            raise ConfigurationError(f"{option} {item}: expected KEY=VALUE")
+        document[key] = yaml.safe_load(text)
+    try:
+        return StoreAccess.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, option, StoreAccess)) from error
+
+
 def _absolute_paths(document: dict[str, Any], base: Path) -> None:
     """Make the file's own relative paths absolute; URLs and package: names stay."""
 
@@ -556,6 +621,7 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigurationError(f"--set {override}: expected key.sub=value")
     parts = key.split(".")
+    shown = key if is_secret_name(key) else override
     node: Any = document
     for part in parts[:-1]:
         if isinstance(node, list) and part.isdigit() and int(part) < len(node):
@@ -564,18 +630,18 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
             node = node.setdefault(part, {})
         else:
             raise ConfigurationError(
-                f"--set {override}: {part!r} is not a section of the campaign; "
+                f"--set {shown}: {part!r} is not a section of the campaign; "
                 f"expected key.sub=value with keys as in the campaign file"
             )
     if not isinstance(node, dict):
-        raise ConfigurationError(f"--set {override}: {'.'.join(parts[:-1])} is not a section")
+        raise ConfigurationError(f"--set {shown}: {'.'.join(parts[:-1])} is not a section")
     try:
         node[parts[-1]] = yaml.safe_load(text)
     except yaml.YAMLError:
         node[parts[-1]] = text  # such as %Y%m%d.jpg, which YAML wants quoted and a shell unquotes
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _explain(error: ValidationError, source: str, model: type[Settings] = Campaign) -> str:
     lines = []
     problems = error.errors()
     for problem in problems:
@@ -589,8 +655,10 @@ def _explain(error: ValidationError, source: str) -> str:
         if location[:1] == ["detectors"] and len(location) > 2:
             del location[2]  # pydantic names the kind that it took the detector for
         key = ".".join(location) or "campaign"
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(problem["loc"][:-1])
+        if problem["type"] == "extra_forbidden" and is_secret_name(location[-1]):
+            lines.append(f"{source}: {key}: no secret belongs here; {WHERE_SECRETS_BELONG}")
+        elif problem["type"] == "extra_forbidden":
+            known = _known_keys(problem["loc"][:-1], model)
             close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]}?" if close else ""
             expected = f"one of {', '.join(known)}" if known else "no such key"
@@ -600,16 +668,17 @@ def _explain(error: ValidationError, source: str) -> str:
         else:
             expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             found = problem["input"]
+            found = redacted(found) if isinstance(found, str) else found
             shown = repr(found) if not isinstance(found, dict | list) else type(found).__name__
             lines.append(f"{source}: {key}: found {shown}, expected {expected}")
     return "\n".join(lines)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Campaign
+def _known_keys(location: tuple[int | str, ...], model: Any) -> list[str]:
     sections: dict[str, Any] = {
         "site": Site, "camera": CameraEpoch, "lens": EquidistantLens, "crop": Crop,
-        "noise": Noise, "archive": Archive, "image": Image, "process": Process,
+        "noise": Noise, "archive": Archive, "access": S3Access, "store_access": StoreAccess,
+        "image": Image, "process": Process,
         "cells": Cells, "difference": Difference, "fcn": Fcn, "cube": Cube,
     }  # fmt: skip
     for part in location:

@@ -1,4 +1,4 @@
-"""The one console command: `reprocess run|sample|plot|noise|sweep`, one thin function each."""
+"""The one console command: `reprocess run|sample|plot|noise|sweep|copy`, one thin function each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reprocess import run
-from reprocess.errors import ReprocessError
+from reprocess.errors import LockLost, ReprocessError, ServiceUnavailable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,9 +44,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _evidence_arguments(verb)
     verb.set_defaults(call=_sweep)
 
+    verb = verbs.add_parser("copy", help="copy a store between disk and S3")
+    verb.add_argument("source", metavar="SOURCE", help="URL or directory of a store")
+    verb.add_argument("target", metavar="TARGET", help="where its copy is, or will be")
+    verb.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020; default all")
+    for side in ("source", "target"):
+        verb.add_argument(
+            f"--{side}-access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+            help="as in the campaign's store_access: endpoint_url, profile, region, anonymous …",
+        )  # fmt: skip
+    verb.set_defaults(call=_copy)
+
     options = parser.parse_args(arguments)
     try:
         code: int = options.call(options)
+    except (LockLost, ServiceUnavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return run.EXIT_FAILED
     except ReprocessError as error:
         print(f"error: {error}", file=sys.stderr)
         return run.EXIT_CONFIGURATION
@@ -97,6 +111,30 @@ def _sweep(options: argparse.Namespace) -> int:
     campaign = load_campaign(options.campaign, options.overrides, store=options.store)
     print(sweep(campaign, options.label, [(start, end) for start, end in options.between]))
     return 0
+
+
+def _copy(options: argparse.Namespace) -> int:
+    from reprocess.campaign import parse_years, store_access
+    from reprocess.copy import copy_store
+    from reprocess.errors import ConfigurationError
+    from reprocess.stores.objects import open_objects
+
+    try:
+        years = parse_years(options.years) if options.years else None
+    except ValueError as error:
+        raise ConfigurationError(f"--years: expected {error}") from error
+    source = open_objects(options.source, store_access(options.source_access, "--source-access"))
+    target = open_objects(options.target, store_access(options.target_access, "--target-access"))
+    copied = copy_store(source, target, years, print)
+    print(
+        f"{copied.blocks} blocks copied ({copied.objects} objects, {copied.size / 1e6:.1f} MB), "
+        f"{copied.there} were there"
+    )
+    for block, why in sorted(copied.left.items()):
+        print(f"left: {block}: {why}", file=sys.stderr)
+    if copied.left:
+        print("run the campaign on the source again, then copy again", file=sys.stderr)
+    return run.EXIT_FAILED if copied.left else run.EXIT_COMPLETE
 
 
 if __name__ == "__main__":

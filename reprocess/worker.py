@@ -25,7 +25,7 @@ from reprocess.archive.inputs import tail_hash
 from reprocess.archive.seen import tail
 from reprocess.campaign import Campaign
 from reprocess.detectors.detector import Evidence, EvidenceStatus
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import StoreError
 from reprocess.geometry.calibration import station_mlon_deg
 from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
@@ -84,7 +84,7 @@ def process_block(
     StoreError, OSError
         If the store or the archive fails; what was committed before stays.
     """
-    objects = open_objects(store_url)
+    objects = open_objects(store_url, campaign.store_access)
     block = _DayBlock(task, campaign, objects, lock, threads or available_cores())
     if task.erase:
         return block.erase()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +19,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reprocess.archive.clock import Clock
-from reprocess.archive.files import local_root, open_remote, say_why
+from reprocess.archive.files import local_root, open_bucket, open_remote, say_why
 from reprocess.archive.headers import FileState, HeaderTimes
 from reprocess.archive.pattern import NamePattern
+from reprocess.archive.s3 import list_bucket
 from reprocess.campaign import Archive, CameraEpoch
-from reprocess.errors import ArchiveError
+from reprocess.errors import ArchiveError, ConfigurationError
+from reprocess.stores.s3 import S3Object, is_s3
 
-OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs"})
-"""Protocols that list a whole tree in one sweep of keys, without directories."""
+OBJECT_STORES = frozenset({"gs", "gcs"})
+"""fsspec's protocols that list a whole tree in one sweep of keys, without directories."""
 
 _US_PER_DAY = 86_400_000_000
 
@@ -126,10 +127,12 @@ def scan(
         memory = HeaderTimes(archive) if headers is None else headers
         collector = _HeaderCollector(pattern, wanted, clock, memory)
     root = local_root(archive)
-    if root is None:
-        _scan_remote(archive, pattern, keep, collector)
-    else:
+    if root is not None:
         _scan_local(root, keep, collector)
+    elif is_s3(archive.url):
+        _scan_s3(archive, pattern, wanted, clock.reach_days, keep, collector)
+    else:
+        _scan_remote(archive, pattern, keep, collector)
     return collector.finish()
 
 
@@ -335,6 +338,27 @@ def _describe_local(item: os.DirEntry[str]) -> tuple[int, str]:
     return stat.st_size, str(stat.st_mtime_ns)
 
 
+def _scan_s3(
+    archive: Archive,
+    pattern: NamePattern,
+    years: frozenset[int],
+    reach_days: int,
+    keep: Callable[[str], bool],
+    collector: _Collector,
+) -> None:
+    def add(name: str, found: S3Object) -> None:
+        collector.add(name, found, lambda item: (item.size, item.tag))
+
+    try:
+        found_any = list_bucket(open_bucket(archive), pattern, years, reach_days, keep, add)
+    except (ConfigurationError, OSError) as error:
+        raise ArchiveError(
+            f"the archive cannot be listed: {error}. Nothing was planned or changed"
+        ) from error
+    if not found_any:
+        raise _cannot_list(archive.url, "", FileNotFoundError())
+
+
 def _scan_remote(
     archive: Archive,
     pattern: NamePattern,
@@ -345,7 +369,6 @@ def _scan_remote(
     fs, root = open_remote(archive)
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     sweeps = bool(protocols & OBJECT_STORES)
-    errors = _listing_errors(protocols)
     pending = [""]
     found_any = False
     while pending:
@@ -355,7 +378,7 @@ def _scan_remote(
         try:
             found = fs.find(path, detail=True).values() if sweep else fs.ls(path, detail=True)
             items: list[dict[str, Any]] = list(found)
-        except errors as error:
+        except (OSError, ValueError) as error:
             raise _cannot_list(archive.url, directory, error) from error
         found_any = found_any or bool(items)
         for name, item in _relative(items, root):
@@ -368,14 +391,6 @@ def _scan_remote(
                 collector.add(name, item, _describe_remote)
     if not found_any and not fs.isdir(root):
         raise _cannot_list(archive.url, "", FileNotFoundError())
-
-
-def _listing_errors(protocols: set[str]) -> tuple[type[Exception], ...]:
-    """What a listing raises; no credentials and no connection to S3 are no OSError."""
-    if not protocols & {"s3", "s3a"}:
-        return (OSError, ValueError)
-    botocore = importlib.import_module("botocore.exceptions")
-    return (OSError, ValueError, botocore.BotoCoreError)
 
 
 def _relative(items: list[dict[str, Any]], root: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -161,7 +161,7 @@ def read_day(
     campaign : Campaign
     entries : of one UTC day, in any order
     threads : int
-        Files read at once; the result does not depend on it.
+        Files read at once; more over a network. The result does not depend on it.
     keep_bytes : bool
         Hold the bytes, up to `KEPT_BYTES_MAX`, for the decoding that follows.
 
@@ -189,7 +189,7 @@ def read_day(
                 return f"{UNREADABLE}empty file (0 bytes)", None
             return content_digest(data), data if budget.take(len(data)) else None
 
-        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        with ThreadPoolExecutor(max_workers=source.at_once(threads)) as pool:
             for name, (digest, data) in zip(wanted, pool.map(read, wanted), strict=True):
                 digests[name] = digest
                 if data is not None:

@@ -17,6 +17,7 @@ _DAY_DIRECTIVES = "Yymbdj"
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 NAME_FIELDS = ("exposure_ms", "exposure_s", "gain")
 """What a name may tell beside its time, written `{exposure_ms}` in a pattern."""
+_TOKENS = r"(%.?|\*+|\{(?:" + "|".join(NAME_FIELDS) + r")\})"
 _EPOCH = date(1970, 1, 1).toordinal()
 _US_PER_DAY = 86_400_000_000
 
@@ -116,6 +117,42 @@ class NamePattern:
             return clock
         return day[0], day[1] + clock
 
+    @property
+    def n_directories(self) -> int:
+        """Directories above a frame; 0 where the pattern is matched against the name alone."""
+        return len(self._directories)
+
+    def prefix(self, year: int, day: date | None = None) -> str:
+        """Return what the path of every frame of a year, or of a day, begins with.
+
+        Empty where the paths do not tell the year from their beginning on.
+        """
+        if not self._on_path:
+            return ""
+        known = {"Y": f"{year:04d}", "y": f"{year % 100:02d}"}
+        if day is not None:
+            known |= {"m": f"{day.month:02d}", "d": f"{day.day:02d}", "j": f"{day:%j}"}
+            known["b"] = MONTHS[day.month - 1]
+        parts: list[str] = []
+        tells_year = False
+        for token in re.split(_TOKENS, self.text, flags=re.DOTALL):
+            if token == "%%" or not re.fullmatch(_TOKENS, token):
+                parts.append(token.replace("%%", "%"))
+            elif token[1:] in known:
+                tells_year = tells_year or token == "%Y"
+                parts.append(known[token[1:]])
+            else:
+                break
+        return "".join(parts) if tells_year else ""
+
+    def may_lead_to_frames(self, directory: str) -> bool:
+        """Tell whether a directory's path matches the beginning of the pattern."""
+        parts = directory.split("/")
+        return len(parts) <= len(self._directories) and all(
+            re.fullmatch(expression, part)
+            for part, (expression, _) in zip(parts, self._directories, strict=False)
+        )
+
     def directory_date(self, directory: str) -> tuple[int | None, int | None, int | None]:
         """Read the year, month and day that a directory's path tells; None where it does not.
 
@@ -156,8 +193,7 @@ def _compile(text: str) -> tuple[str, dict[str, int]]:
     """Translate a pattern; returns the expression and the group of each directive."""
     fields: dict[str, int] = {}
     parts: list[str] = []
-    names = "|".join(NAME_FIELDS)
-    tokens = iter(re.split(rf"(%.?|\*+|\{{(?:{names})\}})", text, flags=re.DOTALL))
+    tokens = iter(re.split(_TOKENS, text, flags=re.DOTALL))
     for token in tokens:
         if token.startswith("*"):
             parts.append("[^/]*")

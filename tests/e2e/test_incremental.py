@@ -31,8 +31,7 @@ def no_images(monkeypatch):
     def install():
         monkeypatch.setattr("reprocess.archive.files.ArchiveBytes.read", refuse)
         monkeypatch.setattr("reprocess.archive.readers.numpy_array.NumpyArrayReader.read", refuse)
-        monkeypatch.setattr("reprocess.detectors.fcn._network", refuse)
-        monkeypatch.setattr("reprocess.detectors.fcn.logits_frame_by_frame", refuse)
+        monkeypatch.setattr("reprocess.detectors.fcn.open_runtime", refuse)
         monkeypatch.setattr("reprocess.detectors.difference.DifferenceDetector.measure", refuse)
 
     yield install
