@@ -332,6 +332,11 @@ class FlagTable(Settings):
         default=None, ge=0, le=86_400, description="given: rows are samples, not intervals"
     )
 
+    @field_validator("table")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        return _without_secret(value)
+
     @model_validator(mode="after")
     def _one_rule(self) -> FlagTable:
         if bool(self.reject) == bool(self.keep):
