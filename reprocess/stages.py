@@ -22,7 +22,13 @@ from reprocess.archive.readers.reader import load_reader
 from reprocess.campaign import CameraEpoch, Campaign
 from reprocess.detectors.detector import Detector, EvidenceStatus, load_detector
 from reprocess.flags import digest
-from reprocess.geometry.calibration import epoch_geometry, geometry_settings
+from reprocess.geometry.calibration import (
+    cell_places,
+    epoch_geometry,
+    geometry_settings,
+    magnetic_epoch,
+)
+from reprocess.geometry.cells import CellFlag
 from reprocess.stores.layout import (
     ACQUIRED,
     Coordinate,
@@ -91,12 +97,22 @@ def epochs_in(campaign: Campaign, year: int) -> tuple[int, ...]:
 
 
 def _epochs_between(campaign: Campaign, start: datetime, end: datetime) -> tuple[int, ...]:
-    ends = [epoch.valid_from for epoch in campaign.camera[1:]] + [datetime.max.replace(tzinfo=UTC)]
     return tuple(
         index
-        for index, (epoch, until) in enumerate(zip(campaign.camera, ends, strict=True))
+        for index, (epoch, until) in enumerate(
+            zip(campaign.camera, campaign.epoch_ends, strict=True)
+        )
         if epoch.valid_from < end and until > start
     )
+
+
+def _changes(campaign: Campaign, after: datetime, before: datetime) -> tuple[str, ...]:
+    """Instants strictly between two times at which an epoch begins, or ends before the next."""
+    begins = [epoch.valid_from for epoch in campaign.camera[1:]]
+    found = {t.isoformat() for t in begins if after < t < before}
+    ends = [e.valid_until for e in campaign.camera if e.valid_until not in (None, *begins)]
+    found |= {f"until {t.isoformat()}" for t in ends if t is not None and after < t < before}
+    return tuple(sorted(found))
 
 
 # --- settings -----------------------------------------------------------------
@@ -139,10 +155,10 @@ def _geometry_half(campaign: Campaign, epochs: tuple[int, ...]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _frames_settings_of(campaign: Campaign, epochs: tuple[int, ...]) -> str:
+def _frames_settings_of(
+    campaign: Campaign, epochs: tuple[int, ...], changes: tuple[str, ...]
+) -> str:
     crops = [_crop_settings(campaign.camera[i]) for i in epochs]
-    # The instant of a change counts only on the day that it falls on.
-    changes = [campaign.camera[i].name for i in epochs[1:]]
     return half_digest([frames_settings(campaign), crops, changes])
 
 
@@ -188,7 +204,10 @@ def first_year(campaign: Campaign) -> int:
 
 def frames_fingerprint(campaign: Campaign, day: date, inputs: str) -> str:
     """Fingerprint of a frames block; `inputs` is the hash of the day's names, times, contents."""
-    return fingerprint(inputs, _frames_settings_of(campaign, epochs_on(campaign, day)))
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    # The instant of a change counts only on the day that it falls on.
+    changes = _changes(campaign, start, start + timedelta(days=1))
+    return fingerprint(inputs, _frames_settings_of(campaign, epochs_on(campaign, day), changes))
 
 
 def evidence_fingerprint(
@@ -210,8 +229,8 @@ def _evidence_settings_key(campaign: Campaign, label: str, day: date) -> Any:
     # A change of camera shortly before midnight decides which earlier frames may be looked at.
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     reach = timedelta(seconds=context_s(campaign, label))
-    changes = [e.name for e in campaign.camera[1:] if midnight - reach < e.valid_from <= midnight]
-    return [settings, changes] if reach and changes else settings
+    changes = _changes(campaign, midnight - reach, midnight + timedelta(microseconds=1))
+    return [settings, list(changes)] if reach and changes else settings
 
 
 def detections_fingerprint(campaign: Campaign, label: str, day: date, evidence: str) -> str:
@@ -391,6 +410,7 @@ def cell_coordinates(campaign: Campaign, year: int | None = None) -> list[Coordi
         Coordinate("cell_azimuth_bounds", ("cell", "bound"),
                    np.stack([cells.azimuth_min_deg, cells.azimuth_max_deg], 1).astype("float32"),
                    {"long_name": f"azimuths of the cell's edges from {reference}", **degree}),
+        *_cell_places(campaign),
     ]  # fmt: skip
     if year is not None:
         epochs = [campaign.camera[i] for i in epochs_in(campaign, year)]
@@ -399,13 +419,47 @@ def cell_coordinates(campaign: Campaign, year: int | None = None) -> list[Coordi
             Coordinate("epoch", ("epoch",), np.array([e.name for e in epochs]),
                        {"long_name": "camera epoch, by the time it is valid from"}),
             Coordinate("cell_n_pixels", ("epoch", "cell"),
-                       np.stack([m.n_pixels for m in maps]).astype("int32"),
+                       _by_epoch([m.n_pixels for m in maps], cells.n_cells, "int32"),
                        {"long_name": "visible pixels behind the cell", "units": "1"}),
             Coordinate("cell_visible_share", ("epoch", "cell"),
-                       np.stack([m.visible_share for m in maps]).astype("float32"),
+                       _by_epoch([m.visible_share for m in maps], cells.n_cells, "float32"),
                        {"long_name": "visible share of the cell's solid angle", "units": "1"}),
+            Coordinate("cell_quality", ("epoch", "cell"),
+                       _by_epoch([m.flags for m in maps], cells.n_cells, "uint8"),
+                       {"long_name": "why the cell is never observed; 0 = it is",
+                        "flag_masks": [int(flag) for flag in CellFlag],
+                        "flag_meanings": "hidden few_pixels"}),
         ]  # fmt: skip
     return found
+
+
+def _cell_places(campaign: Campaign) -> list[Coordinate]:
+    places = cell_places(campaign)
+    height = f"at {campaign.cells.emission_height_km:g} km"
+    when = magnetic_epoch(campaign).date().isoformat()
+    texts = {
+        "latitude": ("latitude_deg", f"geodetic latitude of the cell's centre {height}", "degree"),
+        "longitude": ("longitude_deg", f"longitude of the cell's centre {height}", "degree"),
+        "mlat": ("mlat_deg", f"AACGM-v2 latitude of the cell's centre {height}, {when}", "degree"),
+        "mlon": ("mlon_deg", f"AACGM-v2 longitude of the cell's centre {height}, {when}", "degree"),
+    }
+    found = [
+        Coordinate(f"cell_{name}_deg", ("cell",), getattr(places, source).astype("float32"),
+                   {"long_name": text, "units": units})
+        for name, (source, text, units) in texts.items()
+    ]  # fmt: skip
+    # Not rounded: which bin a frame falls into is counted from it again.
+    return [
+        *found,
+        Coordinate("cell_mlt_offset_h", ("cell",), places.mlt_offset_h,
+                   {"long_name": f"MLT of the cell's centre {height} minus the station's",
+                    "units": "hour"}),
+    ]  # fmt: skip
+
+
+def _by_epoch(rows: list[Any], n_cells: int, dtype: str) -> np.ndarray:
+    """(epoch, cell) array; a year that lies in a gap between epochs has no row."""
+    return np.array(rows, dtype=dtype).reshape(len(rows), n_cells)
 
 
 def _evidence_status() -> Variable:
