@@ -1,4 +1,4 @@
-"""The one console command, `reprocess VERB`: one thin function a verb."""
+"""The one console command, `reprocess VERB`: one thin function each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprocess import run
-from reprocess.errors import ConfigurationError, LockLost, ReprocessError, ServiceUnavailable
+from reprocess.errors import (
+    ClusterError,
+    ConfigurationError,
+    LockLost,
+    ReprocessError,
+    ServiceUnavailable,
+)
 
 if TYPE_CHECKING:
     from reprocess.calibrate import Calibration
@@ -68,6 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             help="as in the campaign's store_access: endpoint_url, profile, region, anonymous …",
         )  # fmt: skip
     verb.set_defaults(call=_copy)
+    verb = verbs.add_parser("cluster", help="try a cluster profile, or print one to copy")
+    kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
+    kind = kinds.add_parser("check", help="start one worker and say what it finds")
+    kind.add_argument("profile", help="as for run --cluster")
+    kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
+    kind.set_defaults(call=_cluster_check)
+    kind = kinds.add_parser("show", help="print a profile that comes with the package")
+    kind.add_argument("name", help="local, slurm or slurm-gpu")
+    kind.set_defaults(call=_cluster_show)
 
     options = parser.parse_args(arguments)
     try:
@@ -75,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LockLost, ServiceUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return run.EXIT_FAILED
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return run.EXIT_CLUSTER
     except ReprocessError as error:
         print(f"error: {error}", file=sys.stderr)
         return run.EXIT_CONFIGURATION
@@ -257,6 +275,23 @@ def _copy(options: argparse.Namespace) -> int:
     if copied.left:
         print("run the campaign on the source again, then copy again", file=sys.stderr)
     return run.EXIT_FAILED if copied.left else run.EXIT_COMPLETE
+
+
+def _cluster_check(options: argparse.Namespace) -> int:
+    from reprocess.clusters.check import check
+
+    findings = check(options.profile, options.store, lambda text: print(text, file=sys.stderr))
+    print("\n".join(str(finding) for finding in findings))
+    wrong = sum(finding.todo is not None for finding in findings)
+    print(f"{wrong} to mend" if wrong else "ready")
+    return run.EXIT_FAILED if wrong else run.EXIT_COMPLETE
+
+
+def _cluster_show(options: argparse.Namespace) -> int:
+    from reprocess.clusters.profiles import profile_text
+
+    print(profile_text(options.name), end="")
+    return 0
 
 
 if __name__ == "__main__":

@@ -164,6 +164,8 @@ def _catalogued(job: Job, year: int) -> int:
 
 
 def _occurrence_table(job: Job) -> str | None:
+    if job.interrupted:  # the cube is not counted yet, and may not be there at all
+        return None
     if not any(published for published in job.published) and job.execution.n_frames == 0:
         return None
     cube = open_cube(job.campaign.store)

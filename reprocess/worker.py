@@ -43,6 +43,9 @@ from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Block, Record, Records, day_block
 
+WHOLE = "block"
+"""Among a result's seconds: the wall time of the whole day; stages overlap."""
+
 
 @dataclass(frozen=True)
 class TaskResult:
@@ -53,7 +56,7 @@ class TaskResult:
     fingerprints : of every block of the day that is now committed
     inputs, tails : what the day's frames hash to (`plan.Known`); None and empty if not read
     ledger : frames by column; None if the frames stage did not run
-    seconds : wall time by stage
+    seconds : wall time by stage, and of the whole block
     """
 
     day: date
@@ -115,6 +118,7 @@ class _DayBlock:
     # --- the whole day ---------------------------------------------------------
 
     def run(self) -> TaskResult:
+        began = time.perf_counter()
         frames = day_block("frames", "", self.day)
         source: ArchiveDay | StoredDay | None = None
         read: ArchiveDay | None = None
@@ -158,6 +162,7 @@ class _DayBlock:
                 self._distrust(day_block("evidence", label, self.day))
                 raise
             self._write_detections(label, measured_day)
+        self._spent(WHOLE, began)
         return TaskResult(
             day=self.day,
             fingerprints=self.fingerprints,

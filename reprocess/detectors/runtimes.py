@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from reprocess.detectors.weights import LoadedNetwork, load_network
 from reprocess.errors import ConfigurationError
+from reprocess.extras import require
 
 if TYPE_CHECKING:
     import torch
@@ -174,6 +175,20 @@ def open_runtime(name: str, weights: str, digest: str) -> Runtime:
         return _kept[key]
 
 
+def require_runtime(name: str) -> None:
+    """Refuse to go on where a runtime is not installed.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the command that installs it.
+    """
+    for module in ("torch", "torchvision"):
+        require(module, "torch", "the fcn detector")
+    if name == "openvino":
+        require("openvino", "openvino", "runtime: openvino")
+
+
 def runtime_profile(name: str) -> str:
     """Device kind, instruction set, runtime and its version: what bits may depend on."""
     import torch
@@ -197,8 +212,8 @@ _kept_lock = threading.Lock()
 
 
 def _place(name: str) -> str:
+    require_runtime(name)
     if name == "openvino":
-        _import_openvino()
         return name
     import torch
 
@@ -207,21 +222,12 @@ def _place(name: str) -> str:
 
 def _version(name: str) -> str:
     if name == "openvino":
-        return str(_import_openvino().__version__).partition("-")[0]
+        import openvino
+
+        return str(openvino.__version__).partition("-")[0]
     import torch
 
     return str(torch.__version__).partition("+")[0]
-
-
-def _import_openvino() -> Any:
-    try:
-        import openvino
-    except ImportError as error:
-        raise ConfigurationError(
-            "runtime openvino: the package openvino is not installed here; "
-            'pip install "reprocess[openvino]", or use runtime: torch'
-        ) from error
-    return openvino
 
 
 def _difference(loaded: LoadedNetwork, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -256,6 +262,7 @@ def _torch_logits(
 
 def _openvino_model(loaded: LoadedNetwork, size: tuple[int, int]) -> Any:
     """The network with its normalisation as an OpenVINO model of (1, y, x, 3) uint8 frames."""
+    import openvino
     import torch
 
     class Whole(torch.nn.Module):
@@ -270,7 +277,7 @@ def _openvino_model(loaded: LoadedNetwork, size: tuple[int, int]) -> Any:
     example = torch.zeros((1, *size, 3), dtype=torch.uint8)
     with torch.inference_mode():
         program = torch.export.export(Whole().eval(), (example,))
-    return _import_openvino().convert_model(program)
+    return openvino.convert_model(program)
 
 
 def _one_intraop_thread() -> None:

@@ -223,7 +223,7 @@ def test_trouble_of_the_archive_is_a_failed_block_and_not_a_bad_frame(stills, mo
     def read(_self, _name):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("reprocess.clusters.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("reprocess.clusters.executors.time.sleep", lambda _seconds: None)
     with monkeypatch.context() as patch:
         patch.setattr(ArchiveBytes, "read", read)
         outcome = stills.run()

@@ -208,7 +208,7 @@ def test_another_runtime_is_another_evidence(weights):
 
 def test_a_runtime_that_is_not_installed_is_named_with_its_remedy(weights, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ConfigurationError, match=r'pip install "reprocess\[openvino\]"'):
+    with pytest.raises(ConfigurationError, match=r"pip install 'reprocess\[openvino\]'"):
         detector_of(weights, runtime="openvino").measure(block_of(images), None, CAMPAIGN)
 
 
