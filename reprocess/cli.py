@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind.add_argument("profile", help="as for run --cluster")
     kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
     kind.set_defaults(call=_cluster_check)
-    kind = kinds.add_parser("show", help="print a profile that comes with the package")
-    kind.add_argument("name", help="local, slurm or slurm-gpu")
+    kind = kinds.add_parser("show", help="print a profile, or the driver's batch script")
+    kind.add_argument("name", help="local, slurm, slurm-gpu or driver")
     kind.set_defaults(call=_cluster_show)
 
     options = parser.parse_args(arguments)
@@ -123,9 +123,9 @@ def _cluster_check(options: argparse.Namespace) -> int:
 
 
 def _cluster_show(options: argparse.Namespace) -> int:
-    from reprocess.clusters.profiles import profile_text
+    from reprocess.clusters.profiles import shipped_text
 
-    print(profile_text(options.name), end="")
+    print(shipped_text(options.name), end="")
     return 0
 
 

@@ -6,12 +6,13 @@ import pytest
 
 from reprocess.clusters.open import check_walltime
 from reprocess.clusters.profiles import (
+    DRIVER,
     SHIPPED,
     LocalProfile,
     SlurmProfile,
     load_profile,
     memory_bytes,
-    profile_text,
+    shipped_text,
     walltime_seconds,
 )
 from reprocess.errors import ConfigurationError
@@ -33,7 +34,11 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_copies_to_edit_are_those_of_the_package(name):
-    assert (ROOT / "cluster" / f"{name}.yaml").read_text(encoding="utf-8") == profile_text(name)
+    assert (ROOT / "cluster" / f"{name}.yaml").read_text(encoding="utf-8") == shipped_text(name)
+
+
+def test_the_batch_script_of_the_driver_is_that_of_the_package():
+    assert (ROOT / "cluster" / "driver.sbatch").read_text(encoding="utf-8") == shipped_text(DRIVER)
 
 
 def test_no_other_profile_lies_in_cluster():

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from reprocess.clusters.profiles import load_profile, profile_text
+from reprocess.clusters.profiles import load_profile, shipped_text
 from reprocess.clusters.slurm import SlurmQueue, open_cluster, slurm_executor
 from reprocess.errors import ClusterError, ConfigurationError
 
@@ -16,7 +16,7 @@ def profile(tmp_path):
 
     def make(name="slurm", **values):
         path = tmp_path / "mine.yaml"
-        text = profile_text(name)
+        text = shipped_text(name)
         for key, value in values.items():
             if re.search(rf"^{key}:", text, flags=re.MULTILINE):
                 text = re.sub(rf"^{key}:.*$", f"{key}: {value}", text, flags=re.MULTILINE)
