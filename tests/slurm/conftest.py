@@ -156,8 +156,14 @@ class OnSlurm:
     def let_go(self, day):
         self.gates.pop(day).close()
 
+    def written(self):
+        """When each object of the store was written: an equal one written again differs."""
+        files = (path for path in self.tiny.store.rglob("*") if path.is_file())
+        stats = {path: path.stat() for path in files if "runs" not in path.parts}
+        return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
+
     def start(self, *arguments, module="reprocess.run", cluster=None):
-        log = self.root / f"driver-{len(self.started)}.log"
+        log = self.root / f"driver-{time.time_ns()}.log"
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(self.tiny.file), "--cluster",
              str(cluster or self.file), "--json", *arguments],
