@@ -15,11 +15,12 @@ from typing import Any
 
 from reprocess import stages
 from reprocess.archive.catalogue import Catalogue, scan
+from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
-from reprocess.campaign import Campaign
+from reprocess.campaign import Campaign, Fcn
 from reprocess.clusters.open import check_walltime, open_executor, runs_here
 from reprocess.cube.publish import Published, publish_year, shape_cube
-from reprocess.detectors.fcn import available_cores, require_torch
+from reprocess.detectors.runtimes import available_cores, require_runtime
 from reprocess.errors import LockHeld
 from reprocess.execute import Execution, Progress, execute
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
@@ -97,11 +98,12 @@ def run_job(
     ClusterError
         If there is nowhere to run; what is committed stays.
     """
-    objects = open_objects(campaign.store)
+    objects = open_objects(campaign.store, campaign.store_access)
     records = Records(objects)
     settings = check_settings(campaign, request, records)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
-    catalogue = scan(campaign.archive, request.years)
+    headers = HeaderTimes(campaign.archive, objects)
+    catalogue = scan(campaign.archive, request.years, campaign.camera, headers)
     n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
@@ -120,6 +122,7 @@ def run_job(
         _fill_ledger(job, records, listing)
         return job
     _check_installed(job)
+    headers.save()
     seen.save()
     with Heartbeat() as heartbeat:
         locks = _lock_years(job, objects, listing, heartbeat, say)
@@ -403,8 +406,10 @@ def _check_installed(job: Job) -> None:
     if not runs_here(job.request.cluster):
         return
     labels = {b.label for task in job.plan.tasks for b in task.todo if b.stage == "evidence"}
-    if any(job.campaign.detectors[label].kind == "fcn" for label in labels):
-        require_torch()
+    for label in sorted(labels & set(job.campaign.detectors)):
+        settings = job.campaign.detectors[label]
+        if isinstance(settings, Fcn):
+            require_runtime(settings.runtime)
 
 
 def _pace(execution: Execution) -> float | None:

@@ -19,6 +19,7 @@ from reprocess.errors import (
     LockHeld,
     LockLost,
     ReprocessError,
+    ServiceUnavailable,
     StoreError,
 )
 from reprocess.job import Job, run_job
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     except (ClusterError, LockHeld) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CLUSTER
-    except (LockLost, StoreError) as error:
+    except (LockLost, ServiceUnavailable, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except ReprocessError as error:

@@ -20,18 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprocess import stages
-from reprocess.archive.frames import FrameBlock
+from reprocess.archive.frames import FrameBlock, join
 from reprocess.archive.inputs import tail_hash
 from reprocess.archive.seen import tail
 from reprocess.campaign import Campaign
 from reprocess.detectors.detector import Evidence, EvidenceStatus
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import StoreError
 from reprocess.geometry.calibration import station_mlon_deg
 from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
 from reprocess.geometry.magnetic import mlt_hours
 from reprocess.plan import UNFINISHED, Task
-from reprocess.sources import ArchiveDay, StoredDay, join, latest, one_ahead
+from reprocess.sources import ArchiveDay, StoredDay, latest, one_ahead
 from reprocess.stores.layout import (
     NOT_ACQUIRED_US,
     DayReader,
@@ -87,7 +87,7 @@ def process_block(
     StoreError, OSError
         If the store or the archive fails; what was committed before stays.
     """
-    objects = open_objects(store_url)
+    objects = open_objects(store_url, campaign.store_access)
     block = _DayBlock(task, campaign, objects, lock, threads or available_cores())
     if task.erase:
         return block.erase()
@@ -254,7 +254,7 @@ class _DayBlock:
                 stored.result()
         if writer is not None and read is not None:
             read.store_times(writer)
-            read.digests = writer.finish(stages.FRAMES_VARIABLES)
+            read.digests = writer.finish(stages.frames_variables(self.campaign))
 
     def _context(self, window_s: float) -> tuple[FrameBlock | None, str]:
         """The frames before midnight, decoded from the archive, and what they hash to."""

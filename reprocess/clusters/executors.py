@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from reprocess.clusters.node import WorkerLeaving, on_node
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import ClusterError, LockLost
 from reprocess.plan import Task
 from reprocess.worker import TaskResult

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from reprocess.clusters.executors import DaskExecutor
 from reprocess.clusters.profiles import LocalProfile
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 
 WORKER_MEMORY_BYTES = 2 << 30
 

@@ -48,6 +48,8 @@ def _sections(model: type[Settings], name: str) -> Iterator[tuple[str, type[Sett
                 path = (
                     f"detectors.LABEL, kind: {get_args(inner.model_fields['kind'].annotation)[0]}"
                 )
+            elif key == "lens":
+                path += f", model: {get_args(inner.model_fields['model'].annotation)[0]}"
             elif "tuple" in str(field.annotation):
                 path += "[]"
             yield from _sections(inner, path)

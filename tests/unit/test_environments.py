@@ -8,7 +8,12 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-CONDA_NAMES = {"matplotlib-base": "matplotlib", "pytorch-cpu": "torch", "pytorch-gpu": "torch"}
+CONDA_NAMES = {
+    "astropy-base": "astropy",
+    "matplotlib-base": "matplotlib",
+    "pytorch-cpu": "torch",
+    "pytorch-gpu": "torch",
+}
 FILES = ("environment.yml", "environment-gpu.yml")
 
 
