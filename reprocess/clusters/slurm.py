@@ -158,6 +158,11 @@ def job_settings(profile: SlurmProfile, name: str, logs: Path) -> dict[str, Any]
 def open_cluster(profile: SlurmProfile, name: str, logs: Path) -> Any:
     """Start the scheduler in this process; no job is submitted yet."""
     slurm_cluster, job = _jobqueue()
+    if any(character.isspace() for character in str(logs)):
+        raise ConfigurationError(
+            f"logs: found {str(logs)!r}, expected a path without spaces: Slurm's job scripts "
+            f"cannot name it"
+        )
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:

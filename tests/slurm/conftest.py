@@ -78,10 +78,20 @@ def slurm(tmp_path_factory):
     )
     if done.returncode:
         pytest.skip(f"no Slurm on this machine: {done.stderr.strip()}")
+    pids = [int(path.read_text()) for path in (directory / "run").glob("*.pid")]
     try:
         yield Slurm(directory)
     finally:
         subprocess.run([SLURM_HERE, "stop", directory], check=True, capture_output=True)
+    assert len(pids) == 4
+    assert not [pid for pid in pids if alive(pid)], "a daemon of this Slurm outlives its stop"
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @dataclass

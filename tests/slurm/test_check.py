@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from .conftest import SLURM_HERE
+
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
@@ -21,6 +23,15 @@ def check(campaign):
         )  # fmt: skip
 
     return check
+
+
+def test_a_slurm_that_runs_is_not_started_again(slurm):
+    done = subprocess.run(
+        [SLURM_HERE, "start", slurm.directory], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "runs already; stop it first" in done.stderr
+    assert slurm.command("sinfo", "--noheader", "--format", "%T %D") == "idle 2"
 
 
 def test_a_node_is_tried_with_one_job_which_is_then_gone(check, campaign, slurm):

@@ -173,6 +173,11 @@ def test_logs_that_cannot_be_kept_are_named(profile, monkeypatch, tmp_path):
         pass
 
 
+def test_a_path_that_a_job_script_cannot_name_is_refused(profile, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"logs: found .*a b/logs', expected .* spaces"):
+        open_cluster(profile(), "reprocess-test", tmp_path / "a b" / "logs")
+
+
 def test_the_queue_is_read_from_slurms_commands(monkeypatch, tmp_path):
     program(tmp_path, "squeue", "echo '7|RUNNING|None'; echo '8|PENDING|Resources (a|b)'")
     program(tmp_path, "scontrol", "echo 'JobId=7 JobState=TIMEOUT Reason=TimeLimit NodeList=n3'")
