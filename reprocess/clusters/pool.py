@@ -29,7 +29,7 @@ class Queue(Protocol):
     """What is asked of a batch system."""
 
     def submit(self, n: int) -> list[str]:
-        """Submit that many jobs and return their ids; raises `ClusterError` if refused."""
+        """Submit jobs and return the ids of those taken; `ClusterError` if none is."""
         ...
 
     def states(self) -> dict[str, str] | None:
@@ -87,6 +87,7 @@ class Pool:
         self._failed_starts: list[str] = []
         self._n_joined = 0
         self._given_up = False
+        self._refused = -SAY_S
 
     def open(self) -> None:
         """Submit the first jobs."""
@@ -133,11 +134,8 @@ class Pool:
     def _replace(self) -> None:
         missing = self.wanted - len(self.jobs)
         if len(self._failed_starts) < START_FAILURES_MAX:
-            if missing:
-                new = self.queue.submit(missing)
-                self.jobs += new
-                self._given_up = False
-                self._say(f"submitted in their place: {', '.join(new)}")
+            if missing and self._clock() - self._refused >= SAY_S:
+                self._submit(missing)
             return
         if not self.jobs and not self._alive():
             n = len(self._failed_starts)
@@ -154,6 +152,20 @@ class Pool:
                 f"no more are submitted while {len(self.jobs)} are left. The last lines of job "
                 f"{self._failed_starts[-1]}:\n{self.queue.last_words(self._failed_starts[-1])}"
             )
+
+    def _submit(self, n: int) -> None:
+        try:
+            new = self.queue.submit(n)
+        except ClusterError as error:
+            if not self.jobs:
+                raise
+            # A limit on one's jobs, perhaps; those that are left go on.
+            self._refused = self._clock()
+            self._say(f"{error}. {len(self.jobs)} jobs go on; asked again in {SAY_S / 60:.0f} min")
+            return
+        self.jobs += new
+        self._given_up = False
+        self._say(f"submitted in their place: {', '.join(new)}")
 
     def _tell(self, states: dict[str, str], now: float) -> None:
         """Say what is awaited while there is no worker, when it changes and now and then."""

@@ -15,9 +15,12 @@ class FakeQueue:
         self.ids = map(str, count(1))
         self.now = {}
         self.answers = True
+        self.refuses = False
         self.forgotten = []
 
     def submit(self, n):
+        if self.refuses:
+            raise ClusterError("Slurm refused the job: too many")
         new = [next(self.ids) for _ in range(n)]
         self.now |= dict.fromkeys(new, "PENDING (Priority)")
         return new
@@ -157,3 +160,22 @@ def test_a_worker_that_comes_clears_the_count():
         del site.queue.now[job]
     site.tend()
     assert site.pool.jobs == ["6"]
+
+
+def test_a_refusal_while_others_run_is_said_and_asked_again_later(site):
+    site.join("1", "2")
+    site.queue.refuses = True
+    del site.queue.now["1"]
+    for _ in range(3):
+        site.tend()
+    assert site.pool.jobs == ["2"]
+    assert [text for text in site.said if "too many" in text] == [
+        "Slurm refused the job: too many. 1 jobs go on; asked again in 5 min"
+    ]
+    site.queue.refuses = False
+    site.tend(after=SAY_S)
+    assert site.pool.jobs == ["2", "3"]
+    site.queue.refuses = True
+    site.queue.now.clear()
+    with pytest.raises(ClusterError, match="too many"):
+        site.tend(after=SAY_S)
