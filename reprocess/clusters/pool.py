@@ -24,6 +24,11 @@ SAY_S = 300.0
 BLIND_S = 300.0
 """A queue that does not answer for so long is spoken of."""
 
+SELF_MADE_ENDS = ("FAILED", "OUT_OF_MEMORY")
+"""Ends of which the job's log tells the reason, such as the memory limit."""
+
+LAST_LINES = 4
+
 
 class Queue(Protocol):
     """What is asked of a batch system."""
@@ -126,7 +131,10 @@ class Pool:
         how = self.queue.ended(job)
         self.queue.forget(job)
         if job in self._joined:
-            self._say(f"job {job} left ({how})")
+            words = ""
+            if how.startswith(SELF_MADE_ENDS):
+                words = "\n" + "\n".join(self.queue.last_words(job).splitlines()[-LAST_LINES:])
+            self._say(f"job {job} left ({how}){words}")
         else:
             self._failed_starts.append(job)
             self._say(f"job {job} left before a worker came from it ({how})")

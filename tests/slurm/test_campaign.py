@@ -19,7 +19,7 @@ def done(report):
 def test_slurm_equals_the_serial_run_and_a_second_run_does_nothing(
     campaign, serial_keys, same_keys
 ):
-    campaign.profile |= {"jobs": 1, "cores": 2, "processes": 2}
+    campaign.profile |= {"jobs": 1, "cores": 2, "processes": 2, "memory": "4G"}
     campaign.hold(DAYS[0])
     driver = campaign.start()
     campaign.held(DAYS[0])

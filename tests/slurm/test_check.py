@@ -46,7 +46,7 @@ def test_a_node_is_tried_with_one_job_which_is_then_gone(check, campaign, slurm)
 
 
 def test_gpus_that_pytorch_cannot_use_are_an_error_with_the_jobs_last_words(check, slurm):
-    done = check(gpus=2, cores=2, gpu_type="h100")
+    done = check(gpus=2, cores=2, memory="4G", gpu_type="h100")
     assert done.returncode == 3
     assert "3 jobs in a row ended before a worker came from them" in done.stderr
     assert "found 0 CUDA devices (CUDA_VISIBLE_DEVICES=0,1), the profile asks for" in done.stderr

@@ -17,6 +17,7 @@ class FakeQueue:
         self.answers = True
         self.refuses = False
         self.forgotten = []
+        self.end = "TIMEOUT"
 
     def submit(self, n):
         if self.refuses:
@@ -29,7 +30,7 @@ class FakeQueue:
         return dict(self.now) if self.answers else None
 
     def ended(self, job):
-        return f"TIMEOUT on n{job}"
+        return f"{self.end} on n{job}"
 
     def forget(self, job):
         self.forgotten.append(job)
@@ -84,6 +85,14 @@ def test_a_job_that_left_is_replaced_and_forgotten(site):
     assert site.pool.jobs == ["2", "3"]
     assert site.queue.forgotten == ["1"]
     assert site.said == ["job 1 left (TIMEOUT on n1)", "submitted in their place: 3"]
+
+
+def test_why_a_job_failed_is_said(site):
+    site.join("1", "2")
+    site.queue.end = "OUT_OF_MEMORY"
+    del site.queue.now["1"]
+    site.tend()
+    assert site.said[0] == "job 1 left (OUT_OF_MEMORY on n1)\n  the log of 1"
 
 
 def test_a_requeued_job_is_left_to_slurm(site):
