@@ -86,9 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind = kinds.add_parser("check", help="start one worker and say what it finds")
     kind.add_argument("profile", help="as for run --cluster")
     kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
+    kind.add_argument(
+        "--store-access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="how it is reached, as store_access in a campaign",
+    )  # fmt: skip
     kind.set_defaults(call=_cluster_check)
-    kind = kinds.add_parser("show", help="print a profile that comes with the package")
-    kind.add_argument("name", help="local, slurm or slurm-gpu")
+    kind = kinds.add_parser("show", help="print a profile, or the driver's batch script")
+    kind.add_argument("name", help="local, slurm, slurm-gpu or driver")
     kind.set_defaults(call=_cluster_show)
 
     options = parser.parse_args(arguments)
@@ -333,9 +337,13 @@ def _copy(options: argparse.Namespace) -> int:
 
 
 def _cluster_check(options: argparse.Namespace) -> int:
+    from reprocess.campaign import store_access
     from reprocess.clusters.check import check
 
-    findings = check(options.profile, options.store, lambda text: print(text, file=sys.stderr))
+    access = store_access(options.store_access, "--store-access")
+    findings = check(
+        options.profile, options.store, lambda text: print(text, file=sys.stderr), access
+    )
     print("\n".join(str(finding) for finding in findings))
     wrong = sum(finding.todo is not None for finding in findings)
     print(f"{wrong} to mend" if wrong else "ready")
@@ -343,9 +351,9 @@ def _cluster_check(options: argparse.Namespace) -> int:
 
 
 def _cluster_show(options: argparse.Namespace) -> int:
-    from reprocess.clusters.profiles import profile_text
+    from reprocess.clusters.profiles import shipped_text
 
-    print(profile_text(options.name), end="")
+    print(shipped_text(options.name), end="")
     return 0
 
 
