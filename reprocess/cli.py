@@ -16,6 +16,7 @@ from reprocess.errors import (
     ReprocessError,
     ServiceUnavailable,
 )
+from reprocess.plot import command
 
 if TYPE_CHECKING:
     from reprocess.calibrate import Calibration
@@ -37,11 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     verb = verbs.add_parser("plot", help="draw from the stores")
     kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
-    kind = kinds.add_parser("occurrence", help="one sky map of occurrence for each MLT")
-    kind.add_argument("store", help="URL of the store")
-    kind.add_argument("output", type=Path, help="picture to write: .png, .pdf or .svg")
-    kind.add_argument("--common", action="store_true", help="only where all detectors observed")
-    kind.set_defaults(call=_plot_occurrence)
+    command.add_kinds(kinds)
     kind = kinds.add_parser("cells", help="the campaign's sky cells and directions on one image")
     kind.add_argument("campaign")
     kind.add_argument("image", type=Path, help="an image file of the campaign's camera")
@@ -52,6 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     verb = verbs.add_parser("calibrate", help="a camera epoch from stars")
     _calibrate_arguments(verb.add_subparsers(dest="kind", required=True, metavar="KIND"))
+
+    verb = verbs.add_parser("report", help="make the page of a run again, from its store alone")
+    verb.add_argument("store", help="URL of the store")
+    verb.add_argument("output", type=Path, nargs="?", help="file; default runs/<run>/report.html")
+    verb.add_argument("--run", metavar="ID", help="default the last run")
+    verb.add_argument(
+        "--access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="as in the campaign's store_access: endpoint_url, profile, region, anonymous …",
+    )  # fmt: skip
+    verb.set_defaults(call=_report)
 
     verb = verbs.add_parser(
         "noise", help="noise constants of the difference method from aurora-free frames"
@@ -79,9 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind = kinds.add_parser("check", help="start one worker and say what it finds")
     kind.add_argument("profile", help="as for run --cluster")
     kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
+    kind.add_argument(
+        "--store-access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="how it is reached, as store_access in a campaign",
+    )  # fmt: skip
     kind.set_defaults(call=_cluster_check)
-    kind = kinds.add_parser("show", help="print a profile that comes with the package")
-    kind.add_argument("name", help="local, slurm or slurm-gpu")
+    kind = kinds.add_parser("show", help="print a profile, or the driver's batch script")
+    kind.add_argument("name", help="local, slurm, slurm-gpu or driver")
     kind.set_defaults(call=_cluster_show)
 
     options = parser.parse_args(arguments)
@@ -169,11 +180,12 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
-def _plot_occurrence(options: argparse.Namespace) -> int:
-    from reprocess.cube.open import open_cube
-    from reprocess.plot.occurrence import draw_occurrence
+def _report(options: argparse.Namespace) -> int:
+    from reprocess.campaign import store_access
+    from reprocess.page.write import write_report
 
-    print(draw_occurrence(open_cube(options.store), options.output, common=options.common))
+    access = store_access(options.access, "--access") if options.access else None
+    print(write_report(options.store, options.run, options.output, access))
     return 0
 
 
@@ -325,9 +337,13 @@ def _copy(options: argparse.Namespace) -> int:
 
 
 def _cluster_check(options: argparse.Namespace) -> int:
+    from reprocess.campaign import store_access
     from reprocess.clusters.check import check
 
-    findings = check(options.profile, options.store, lambda text: print(text, file=sys.stderr))
+    access = store_access(options.store_access, "--store-access")
+    findings = check(
+        options.profile, options.store, lambda text: print(text, file=sys.stderr), access
+    )
     print("\n".join(str(finding) for finding in findings))
     wrong = sum(finding.todo is not None for finding in findings)
     print(f"{wrong} to mend" if wrong else "ready")
@@ -335,9 +351,9 @@ def _cluster_check(options: argparse.Namespace) -> int:
 
 
 def _cluster_show(options: argparse.Namespace) -> int:
-    from reprocess.clusters.profiles import profile_text
+    from reprocess.clusters.profiles import shipped_text
 
-    print(profile_text(options.name), end="")
+    print(shipped_text(options.name), end="")
     return 0
 
 
