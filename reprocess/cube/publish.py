@@ -34,7 +34,7 @@ from reprocess.cube.count import (
 from reprocess.cube.selection import attributes, cells_left_out, select
 from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import StoreError
-from reprocess.geometry.calibration import cell_places, epoch_geometry
+from reprocess.geometry.calibration import cell_places, epoch_geometry, magnetic_epoch
 from reprocess.stores.layout import NOT_ACQUIRED_US, Coordinate, DayReader, write_coordinate
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.records import Block, Record, Records, day_block, half_digest
@@ -324,6 +324,8 @@ def _skeleton(campaign: Campaign, last_year: int) -> dict[str, bytes]:
                 **attributes(cube),
                 "compare": list(campaign.compared),
                 "mlt": _mlt_text(campaign),
+                "emission_height_km": campaign.cells.emission_height_km,
+                "magnetic_epoch": magnetic_epoch(campaign).date().isoformat(),
                 "comment": "255 in the detections is 'not observed' and is in no count; a rate is "
                 "sum(aurora) / sum(observed), missing where nothing was observed",
             },
