@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 
 from reprocess.errors import ConfigurationError, StoreError
+from reprocess.stores.objects import ObjectStore
+from reprocess.stores.zarrview import ZarrView
 
 CUBE_NAME = "occurrence.zarr"
 COUNT_DIMS = ("outcome", "detector", "mlt", "cell")
@@ -43,14 +45,19 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
     place = str(url).rstrip("/")
     if not place.endswith(f"/{CUBE_NAME}") and place != CUBE_NAME:
         place = f"{place}/{CUBE_NAME}"
+    options = dict(storage_options) if storage_options else None
+    return _load(place, place, options)
+
+
+def open_stored_cube(objects: ObjectStore) -> xr.Dataset:
+    """As `open_cube`, through a store that is already open, by whatever access that has."""
+    return _load(ZarrView(objects, CUBE_NAME, read_only=True), f"{objects.url}/{CUBE_NAME}", None)
+
+
+def _load(source: str | ZarrView, place: str, options: dict[str, Any] | None) -> xr.Dataset:
     try:
         # Metadata is read array by array: a consolidated copy could be older than the arrays.
-        dataset = xr.open_zarr(
-            place,
-            chunks=None,
-            consolidated=False,
-            storage_options=dict(storage_options) if storage_options else None,
-        )
+        dataset = xr.open_zarr(source, chunks=None, consolidated=False, storage_options=options)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigurationError(
             f"{place}: found no cube, expected the {CUBE_NAME} that a finished run leaves in its "
