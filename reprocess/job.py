@@ -6,7 +6,7 @@ import json
 import platform
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -119,7 +119,9 @@ def run_job(
     with Heartbeat() as heartbeat:
         locks = _lock_years(job, objects, listing, heartbeat, say)
         try:
-            _write_settings(records, settings)
+            if locks or not job.held:  # another run's years keep the settings it binds them to
+                _guard(objects, locks)()
+                _write_settings(records, settings)
             _run_tasks(job, objects, locks, seen, on_progress, say)
             _remove_empty_years(objects, records, locks)
             _publish(job, objects, records, locks, heartbeat, say)
@@ -184,8 +186,10 @@ def _run_tasks(
     tasks = [task for task in job.plan.tasks if task.day.year in locks]
     if not tasks:
         return
+    again = "frames" in recomputed(job.request)
     for layout in _layouts(job.campaign, tasks):
-        lay_out(objects, layout, replace="frames" in recomputed(job.request))
+        guard = _guard(objects, {layout.year: locks[layout.year]})
+        lay_out(objects, layout, replace=again, guard=guard)
     tokens = {year: lock.token for year, lock in locks.items()}
     try:
         with open_executor(job.request.cluster, len(tasks), say) as executor:
@@ -198,6 +202,16 @@ def _run_tasks(
         for day, result in job.execution.results.items():
             if result.inputs is not None:
                 seen.remember(day, by_day[day].entries, Known(result.inputs, result.tails))
+
+
+def _guard(objects: ObjectStore, locks: Mapping[Any, Lock]) -> Callable[[], None]:
+    """What raises `LockLost` once another run has taken one of these locks over."""
+
+    def check() -> None:
+        for lock in locks.values():
+            lock.token.check(objects)
+
+    return check
 
 
 def _remove_empty_years(objects: ObjectStore, records: Records, locks: dict[int, Lock]) -> None:
@@ -280,28 +294,24 @@ def _publish(
     cube_lock = _acquire_cube(objects, job.run_id, say)
     heartbeat.add(cube_lock)
 
-    def guard(year: int) -> Callable[[], None]:
-        def check() -> None:
-            locks[year].token.check(objects)
-            cube_lock.token.check(objects)
-
-        return check
-
     try:
         years = {b.year for b in listing if b.stage == "detections"}
         last_year = max({stages.first_year(campaign)} | years)
-        if shape_cube(objects, campaign, last_year):
+        if shape_cube(objects, campaign, last_year, _guard(objects, {**locks, 0: cube_lock})):
             say("the cube has another shape or selection: every committed year is counted again")
             for year in sorted(years & set(locks)):
                 stale[year] = _committed_days(campaign, job.plan, job.execution, year)
             listing = records.list()  # the cube's records are gone
         for year, days in sorted(stale.items()):
+            guard = _guard(objects, {year: locks[year], 0: cube_lock})
             if year > last_year:
+                guard()
                 records.delete_all(Block("cube", "", f"{year:04d}"))
                 continue
             facts = _day_facts(job, records, listing, days)
-            done = publish_year(objects, campaign, year, days, facts, guard(year))
+            done = publish_year(objects, campaign, year, days, facts, guard)
             if not days:  # all its counts are 0, and objects of zeros are not stored
+                guard()
                 records.delete_all(Block("cube", "", f"{year:04d}"))
             job.published.append(done)
             job.damaged |= dict(done.damaged)
