@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -128,10 +128,7 @@ def run_job(
         except KeyboardInterrupt:
             job.interrupted = True
         finally:
-            seen.save()
-            for lock in locks.values():
-                heartbeat.remove(lock)
-                lock.release()
+            _give_back(seen, locks, heartbeat, say)
     _fill_ledger(job, records, records.list(request.years))
     _write_run(job, objects)
     return job
@@ -202,6 +199,9 @@ def _run_tasks(
         for day, result in job.execution.results.items():
             if result.inputs is not None:
                 seen.remember(day, by_day[day].entries, Known(result.inputs, result.tails))
+        for day, result in job.execution.results.items():
+            before = day - timedelta(days=1)
+            seen.remember_tails(before, job.catalogue.days.get(before, ()), result.context)
 
 
 def _guard(objects: ObjectStore, locks: Mapping[Any, Lock]) -> Callable[[], None]:
@@ -359,6 +359,22 @@ def _day_facts(
             ledger = ledger_of_day(records, listing, block, found[0], known)
         facts[name] = {"frames": found[0], "ledger": ledger}
     return facts
+
+
+def _give_back(
+    seen: SeenDays, locks: dict[int, Lock], heartbeat: Heartbeat, say: Callable[[str], None]
+) -> None:
+    """Keep the cache and release the locks; a store that refuses must not hide why a run ended."""
+    try:
+        seen.save()
+    except OSError as error:
+        say(f"what the archive hashed to could not be kept ({error}): it will be read again")
+    for year, lock in locks.items():
+        heartbeat.remove(lock)
+        try:
+            lock.release()
+        except OSError as error:
+            say(f"{year} could not be given back ({error}): the next run takes it over")
 
 
 # --- after the run ---------------------------------------------------------------------

@@ -58,7 +58,8 @@ class TaskResult:
     Attributes
     ----------
     fingerprints : of every block of the day that is now committed
-    inputs, tails : what the day's frames hash to (`plan.Known`); None and empty if not read
+    inputs, tails : what the day's frames hash to (`seen.Known`); None and empty if not read
+    context : what the end of the day before hashes to, by its length in seconds, if it was read
     ledger : frames by column; None if the frames stage did not run
     seconds : wall time by stage
     """
@@ -67,6 +68,7 @@ class TaskResult:
     fingerprints: Mapping[Block, str]
     inputs: str | None = None
     tails: Mapping[float, str] = field(default_factory=dict)
+    context: Mapping[float, str] = field(default_factory=dict)
     ledger: Mapping[str, int] | None = None
     n_frames: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -174,6 +176,7 @@ class _DayBlock:
             fingerprints=self.fingerprints,
             inputs=None if read is None else read.inputs.hash(),
             tails={} if read is None else read.tails(),
+            context={window: found[1] for window, found in context_blocks.items() if window},
             ledger=None if read is None else read.ledger(),
             n_frames=self.n_frames,
             seconds=self.seconds,

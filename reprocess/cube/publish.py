@@ -73,12 +73,28 @@ def shape_cube(
     again. Another last year only changes the length of the time axis.
     `guard` raises `LockLost` when another run has taken over; it is called before every change.
     """
+    records = Records(objects)
+    try:
+        return _shape(objects, records, campaign, last_year, guard)
+    except LockLost:
+        # What this run removed last may have been the new holder's: every year is counted again.
+        for block in [b for b in records.list() if b.stage == "cube"]:
+            records.mark(block, OVERWRITTEN)
+        raise
+
+
+def _shape(
+    objects: ObjectStore,
+    records: Records,
+    campaign: Campaign,
+    last_year: int,
+    guard: Callable[[], None],
+) -> bool:
     wanted = _skeleton(campaign, last_year)
     present = _attributes(objects)
     identity = half_digest(stages.cube_settings(campaign))
     reshaped = present is not None and present.get("settings_digest") != identity
     if reshaped:
-        records = Records(objects)
         for block in [b for b in records.list() if b.stage == "cube"]:
             guard()
             records.delete_all(block)
