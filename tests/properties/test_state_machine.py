@@ -542,6 +542,8 @@ class Archives(RuleBasedStateMachine):
         return self.frame_bytes(self.seed)
 
     def teardown(self):
+        self.counts["examples ended"] += 1
+        logging.getLogger("machine").info("%s", dict(self.counts))
         try:
             if self.sound:  # else a failure is being reported already
                 self._run_and_check()
