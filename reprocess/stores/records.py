@@ -127,7 +127,7 @@ class Records:
         StoreError
             If there is no such record or it is not one.
         """
-        key = _key(block, fingerprint)
+        key = record_key(block, fingerprint)
         try:
             document = json.loads(self._objects.read(key))
             return Record(block, fingerprint, document["objects"], document["facts"])
@@ -150,7 +150,7 @@ class Records:
             "facts": record.facts,
         }
         data = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False).encode()
-        self._objects.write(_key(record.block, record.fingerprint), data + b"\n")
+        self._objects.write(record_key(record.block, record.fingerprint), data + b"\n")
 
     def mark(self, block: Block, mark: str) -> None:
         """Leave one of `MARKS` on a block: whatever else is recorded of it, it is done again."""
@@ -159,11 +159,11 @@ class Records:
     def delete(self, block: Block, fingerprints: Iterable[str]) -> None:
         """Take back the given records of a block, before its data is overwritten."""
         for fingerprint in fingerprints:
-            self._objects.delete(_key(block, fingerprint))
+            self._objects.delete(record_key(block, fingerprint))
 
     def delete_all(self, block: Block) -> None:
         """Take back every record of a block, whatever a plan knew of them."""
-        prefix = _key(block, "").rpartition("/")[0]
+        prefix = record_key(block, "").rpartition("/")[0]
         start = f"{prefix}/{block.day}."
         for key in list(self._objects.keys(prefix)):
             if key.startswith(start):
@@ -187,7 +187,8 @@ class Records:
         self._objects.write(f"records/settings/{name}.json", data + b"\n")
 
 
-def _key(block: Block, fingerprint: str) -> str:
+def record_key(block: Block, fingerprint: str) -> str:
+    """The key of a block's record."""
     parts = ["records", f"{block.year:04d}", block.stage]
     if block.label:
         parts.append(block.label)

@@ -3,9 +3,7 @@
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -71,12 +69,10 @@ class Scenario:
         with self.monkeypatch.context() as patch:
             for module in ("job", "worker") if wrap else ():
                 patch.setattr(
-                    f"reprocess.{module}.open_objects", lambda url: wrap(open_objects(url))
+                    f"reprocess.{module}.open_objects",
+                    lambda url, access: wrap(open_objects(url, access)),
                 )
-            patch.setattr(
-                "reprocess.clusters.time",
-                SimpleNamespace(sleep=lambda _: None, time_ns=time.time_ns),
-            )
+            patch.setattr("reprocess.clusters.executors.time.sleep", lambda _seconds: None)
             patch.setattr(
                 lock_module, "_process_started",
                 lambda pid: str(self.incarnation) if pid == os.getpid() else None,

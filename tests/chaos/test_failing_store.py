@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import threading
-import time
 import uuid
 from collections import Counter
 
@@ -51,7 +50,7 @@ def _is_denied(_inner, operation, key, *_):
 
 
 def _is_slow(inner, operation, *arguments):
-    time.sleep(0.02)
+    threading.Event().wait(0.02)
     return getattr(inner, operation)(*arguments)
 
 

@@ -35,7 +35,7 @@ from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from reprocess.archive.catalogue import ArchiveBytes
+from reprocess.archive.files import ArchiveBytes
 from reprocess.stores import lock as lock_module
 from reprocess.stores.objects import LocalObjects
 
@@ -567,7 +567,7 @@ def machine(make_tiny, same_keys, frame_bytes, monkeypatch, swift, tmp_path):  #
     # The run that takes an orphan's place is begun in a thread, where Python lets no one
     # set signals.
     monkeypatch.setattr("reprocess.run.signal", SimpleNamespace(SIGTERM=0, signal=lambda *_: None))
-    for module in ("job", "clusters"):
+    for module in ("job", "clusters.executors"):
         monkeypatch.setattr(f"reprocess.{module}.available_cores", lambda: guillotine.cores)
     _count_reads(guillotine, monkeypatch)
     memory = Path("/dev/shm")
@@ -592,8 +592,8 @@ def _count_reads(guillotine, monkeypatch):
     """Tell the bookkeeper of every file that is read and every frame the network sees."""
     from reprocess.detectors import fcn
 
-    read, look = ArchiveBytes.read, fcn.logits_frame_by_frame
-    seen = {}  # a network's answer is a function of the frames (tested on its own)
+    read, open_runtime = ArchiveBytes.read, fcn.open_runtime
+    seen = {}  # a network's answer is a function of the frame (tested on its own)
     lock = threading.Lock()
 
     def counted_read(source, name):
@@ -602,17 +602,21 @@ def _count_reads(guillotine, monkeypatch):
                 guillotine.reads.reads[Path(name).name] += 1
         return read(source, name)
 
-    def counted_look(loaded, images, threads):
-        with lock:
-            if guillotine.reads is not None:
-                guillotine.reads.passes += len(images)
-        key = loaded.digest, images.shape, images.tobytes()
-        if key not in seen:
-            seen[key] = look(loaded, images, threads)
-        return seen[key].copy()
+    class CountedRuntime:
+        def __init__(self, name, weights, digest):
+            self.opened = name, weights, digest
+
+        def logits(self, images, threads):
+            with lock:
+                if guillotine.reads is not None:
+                    guillotine.reads.passes += len(images)
+            key = self.opened, images.shape, images.tobytes()
+            if key not in seen:
+                seen[key] = open_runtime(*self.opened).logits(images, threads)
+            return seen[key].copy()
 
     monkeypatch.setattr(ArchiveBytes, "read", counted_read)
-    monkeypatch.setattr(fcn, "logits_frame_by_frame", counted_look)
+    monkeypatch.setattr(fcn, "open_runtime", CountedRuntime)
 
 
 @pytest.mark.slow
