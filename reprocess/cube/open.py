@@ -58,24 +58,24 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
     deadline = time.monotonic() + PUBLICATION_WAIT_S
     while True:
         before = _publication(place, options)
-        try:
-            loaded = _load(place, options)
-        except (ConfigurationError, StoreError):
-            if before is None or before.at_rest:
-                raise
-            loaded = None  # between two shapes
-        if loaded is not None and (before is None or before.at_rest):
-            if before == _publication(place, options):
+        steady = before is None or before.at_rest
+        late = time.monotonic() > deadline
+        if steady or late:
+            try:
+                loaded = _load(place, options)
+            except (ConfigurationError, StoreError):
+                if late or before == _publication(place, options):
+                    raise
+                continue  # between two shapes
+            if steady and before == _publication(place, options):
                 break
-        elif loaded is not None and time.monotonic() > deadline:
-            warnings.warn(
-                f"{place}: a run is publishing, or died while it did: some years may be of two "
-                f"moments; wait for it, or run the campaign again",
-                stacklevel=2,
-            )
-            break
-        if time.monotonic() > deadline + PUBLICATION_WAIT_S:
-            raise StoreError(f"{place}: found no moment at which it was whole; run again")
+            if late:
+                warnings.warn(
+                    f"{place}: a run is publishing, or died while it did: some years may be of two "
+                    f"moments; wait for it, or run the campaign again",
+                    stacklevel=2,
+                )
+                break
         time.sleep(0.05)
     described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
     described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]

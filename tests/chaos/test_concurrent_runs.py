@@ -144,7 +144,7 @@ def test_a_run_that_was_stopped_and_not_dead_keeps_its_lock(tiny, start, wanted,
 # --- readers -----------------------------------------------------------------------------------
 
 PUBLISHER = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from reprocess.campaign import load_campaign
 from reprocess.cube.publish import publish_year
@@ -158,6 +158,7 @@ n = 0
 print("READY", flush=True)
 while not Path(sys.argv[3]).exists():
     n += 1
+    started = time.monotonic()
     lock = acquire(objects, "cube", f"publisher-{n}", lambda _: None)
     publish_year(objects, campaign, 2021, versions[n % 2], {}, lambda: lock.token.check(objects))
     lock.release()
@@ -166,12 +167,14 @@ while not Path(sys.argv[3]).exists():
             number = int(key.split("/")[-1].split(".")[0])
             if number < lock.token.number:
                 objects.delete(key)
+    if sys.argv[4] == "with rests":  # as runs do; a reader finds none of its own between them
+        time.sleep(2 * (time.monotonic() - started))
 print(n, flush=True)
 """
 
 
-@pytest.fixture
-def republished(tiny, tmp_path):
+@pytest.fixture(params=["with rests"])
+def republished(request, tiny, tmp_path):
     """A cube whose year 2021 goes to and fro between two states; gives the two of `counts`."""
     assert tiny.run().code == 0
     campaign = load_campaign(tiny.file)
@@ -192,7 +195,8 @@ def republished(tiny, tmp_path):
     assert all((states[0][n] != states[1][n]).any() for n in states[0])
     stop = tmp_path / "stop"
     publisher = subprocess.Popen(
-        [sys.executable, "-c", PUBLISHER, str(tiny.file), json.dumps(versions), str(stop)],
+        [sys.executable, "-c", PUBLISHER, str(tiny.file), json.dumps(versions), str(stop),
+         request.param],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert publisher.stdout.readline() == "READY\n"
@@ -210,6 +214,7 @@ def which(states, name, values):
     return found[0] if found else None
 
 
+@pytest.mark.parametrize("republished", ["without a rest"], indirect=True)
 def test_plain_xarray_reads_each_variable_of_a_year_old_or_new(republished, chaos_all):
     store, states = republished
     seen = {0: 0, 1: 0}

@@ -9,7 +9,6 @@ must leave what an undisturbed one leaves.
 """
 
 import contextlib
-import hashlib
 import logging
 import os
 import threading
@@ -92,7 +91,7 @@ class Disk:
         self.events = [e for e in events if syncing or not e[0].startswith("sync")]
 
     def states(self):
-        """Every distinct {key: bytes} after a power loss, with when and what was lost."""
+        """When the power may fail and what is lost then: once for each distinct content."""
         seen = set()
         for moment in range(len(self.events) + 1):
             pending = self._pending(moment)
@@ -100,19 +99,31 @@ class Disk:
             choices += [frozenset([one]) for one in pending]
             choices += [frozenset(pending) - {one} for one in pending]
             for lost in dict.fromkeys(choices):
-                files = self._replay(moment, lost)
-                known = frozenset(
-                    (key, hashlib.sha256(data).digest())
-                    for key, data in files.items()
-                    if not key.startswith("runs/tmp/")
+                names, contents = self._replay(moment, lost)
+                known = hash(
+                    frozenset(
+                        (path, inode, contents[inode] is None)
+                        for path, inode in names.items()
+                        if self.scratch not in path.parents
+                    )
                 )
                 if known not in seen:
                     seen.add(known)
-                    yield f"moment {moment}, lost {[self._tell(e) for e in sorted(lost)]}", files
+                    yield moment, lost
 
-    def _tell(self, index):
-        what, path, *_ = self.events[index]
-        return f"{what} {path.relative_to(self.root)}"
+    def tell(self, moment, lost):
+        """A state in words."""
+        events = [self.events[index] for index in sorted(lost)]
+        words = [f"{what} {path.relative_to(self.root)}" for what, path, *_ in events]
+        return f"power lost after file operation {moment}, and with it {words}"
+
+    def files(self, moment, lost):
+        """What the disk holds then: {key: bytes}."""
+        names, contents = self._replay(moment, lost)
+        return {
+            path.relative_to(self.root).as_posix(): self._bytes(path, contents[inode])
+            for path, inode in names.items()
+        }
 
     def _pending(self, moment):
         """Changes of directories that no sync of theirs has followed."""
@@ -147,14 +158,13 @@ class Disk:
                 names[Path(arguments[0])] = names.pop(path)
             elif what == "unlink":
                 names.pop(path, None)
-        return {
-            path.relative_to(self.root).as_posix(): self._bytes(path, contents[inode])
-            for path, inode in names.items()
-            if directories.issuperset(self._above(path))
-        }
+        there = {p for p in directories if p == self.root or self._reached(p, directories)}
+        return {p: inode for p, inode in names.items() if p.parent in there}, contents
 
-    def _above(self, path):
-        return {p for p in path.parents if p == self.root or p.is_relative_to(self.root)}
+    def _reached(self, path, directories):
+        while path != self.root and path in directories:
+            path = path.parent
+        return path == self.root and path in directories
 
     def _bytes(self, path, data):
         if data is not None:
@@ -183,16 +193,16 @@ def record(scenario):
     return recorder.events
 
 
-def wrong_after(scenario, disk, files):
+def wrong_after(scenario, disk, moment, lost):
     """What is wrong with the store that the next run leaves on such a disk; None if nothing."""
-    scenario.fill(files)
+    scenario.fill(disk.files(moment, lost))
     outcome = scenario.run()
     if outcome.code != 0:
-        return f"{disk}: exit code {outcome.code}: {outcome.err}"
+        return f"{disk.tell(moment, lost)}: exit code {outcome.code}: {outcome.err}"
     try:
         scenario.check()
     except AssertionError as error:
-        return f"{disk}: {error}"
+        return f"{disk.tell(moment, lost)}: {error}"
     return None
 
 
@@ -200,9 +210,10 @@ def wrong_after(scenario, disk, files):
 def test_after_a_power_loss_the_next_run_sets_it_right(name, make_scenario, in_memory, chaos_all):
     scenario = make_scenario(name, str(in_memory / "store"))
     events = record(scenario)
-    states = list(Disk(events, scenario.url).states())
+    disk = Disk(events, scenario.url)
+    states = list(disk.states())
     every = 1 if chaos_all else max(1, len(states) // (SAMPLE // 2))
-    found = [wrong_after(scenario, disk, files) for disk, files in states[every // 2 :: every]]
+    found = [wrong_after(scenario, disk, *state) for state in states[every // 2 :: every]]
     logging.getLogger("chaos").info(
         "power loss, %s: %d file operations, %d disks, %d tried",
         name, len(events), len(states), len(found),
@@ -214,10 +225,10 @@ def test_without_syncing_a_power_loss_does_harm(make_scenario, in_memory):
     """The same disks, had nothing been synced: the test above can fail."""
     scenario = make_scenario("a first run", str(in_memory / "store"))
     events = record(scenario)
-    last = Disk(events, scenario.url, syncing=False)
+    disk = Disk(events, scenario.url, syncing=False)
     chunk = next(
-        i for i, e in enumerate(last.events)
+        i for i, e in enumerate(disk.events)
         if e[0] == "replace" and "detections/diff" in str(e[2]) and "/c/" in str(e[2])
     )  # fmt: skip
-    files = last._replay(len(last.events), frozenset([chunk]))
-    assert wrong_after(scenario, "a chunk was lost and its record was not", files)
+    # The chunk's renaming is lost and its record's is not.
+    assert wrong_after(scenario, disk, len(disk.events), frozenset([chunk]))
