@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,11 @@ import numpy as np
 import xarray as xr
 
 from reprocess.errors import ConfigurationError, StoreError
+from reprocess.stores.objects import ObjectStore
+from reprocess.stores.zarrview import ZarrView
 
 CUBE_NAME = "occurrence.zarr"
+CUBE_LOCK = "locks/cube"
 PUBLICATION_WAIT_S = 10.0
 """Seconds that a reader waits for a run that publishes."""
 COUNT_DIMS = ("outcome", "detector", "mlt", "cell")
@@ -55,31 +58,14 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
     if not place.endswith(f"/{CUBE_NAME}") and place != CUBE_NAME:
         place = f"{place}/{CUBE_NAME}"
     options = dict(storage_options) if storage_options else None
-    deadline = time.monotonic() + PUBLICATION_WAIT_S
-    while True:
-        before = _publication(place, options)
-        steady = before is None or before.at_rest
-        late = time.monotonic() > deadline
-        if steady or late:
-            try:
-                loaded = _load(place, options)
-            except (ConfigurationError, StoreError):
-                if late or before == _publication(place, options):
-                    raise
-                continue  # between two shapes
-            if steady and before == _publication(place, options):
-                break
-            if late:
-                warnings.warn(
-                    f"{place}: a run is publishing, or died while it did: some years may be of two "
-                    f"moments; wait for it, or run the campaign again",
-                    stacklevel=2,
-                )
-                break
-        time.sleep(0.05)
-    described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
-    described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]
-    return with_rates(loaded.set_coords(dict.fromkeys(described)))
+    return _whole(lambda: _load(place, place, options), place, lambda: _lock_names(place, options))
+
+
+def open_stored_cube(objects: ObjectStore) -> xr.Dataset:
+    """As `open_cube`, through a store that is already open, by whatever access that has."""
+    place = f"{objects.url}/{CUBE_NAME}"
+    view = ZarrView(objects, CUBE_NAME, read_only=True)
+    return _whole(lambda: _load(view, place, None), place, lambda: objects.keys(CUBE_LOCK))
 
 
 @dataclass(frozen=True)
@@ -90,22 +76,55 @@ class _Publication:
     at_rest: bool
 
 
-def _publication(place: str, options: dict[str, Any] | None) -> _Publication | None:
+def _whole(
+    load: Callable[[], xr.Dataset], place: str, lock_names: Callable[[], Iterable[str]]
+) -> xr.Dataset:
+    """Load a cube at a moment at which no run publishes: the number of its lock tells."""
+    deadline = time.monotonic() + PUBLICATION_WAIT_S
+    while True:
+        before = _publication(lock_names)
+        steady = before is None or before.at_rest
+        late = time.monotonic() > deadline
+        if steady or late:
+            try:
+                loaded = load()
+            except (ConfigurationError, StoreError):
+                if late or before == _publication(lock_names):
+                    raise
+                continue  # between two shapes
+            if steady and before == _publication(lock_names):
+                return loaded
+            if late:
+                warnings.warn(
+                    f"{place}: a run is publishing, or died while it did: some years may be of two "
+                    f"moments; wait for it, or run the campaign again",
+                    stacklevel=3,
+                )
+                return loaded
+        time.sleep(0.05)
+
+
+def _publication(lock_names: Callable[[], Iterable[str]]) -> _Publication | None:
     """The last publication of a cube; None if its store does not tell."""
-    store = place.removesuffix(CUBE_NAME).rstrip("/")
-    fs, root = fsspec.url_to_fs(store or ".", use_listings_cache=False, **(options or {}))
     try:
-        names = {str(key).rpartition("/")[2] for key in fs.find(f"{root}/locks/cube")}
+        names = {str(key).rpartition("/")[2] for key in lock_names()}
     except OSError:
         return None
     number = max((int(name) for name in names if name.isdigit()), default=None)
     return None if number is None else _Publication(number, f"{number}.released" in names)
 
 
-def _load(place: str, options: dict[str, Any] | None) -> xr.Dataset:
+def _lock_names(place: str, options: dict[str, Any] | None) -> Iterable[str]:
+    store = place.removesuffix(CUBE_NAME).rstrip("/")
+    fs, root = fsspec.url_to_fs(store or ".", use_listings_cache=False, **(options or {}))
+    found: Iterable[str] = fs.find(f"{root}/{CUBE_LOCK}")
+    return found
+
+
+def _load(source: str | ZarrView, place: str, options: dict[str, Any] | None) -> xr.Dataset:
     try:
         # Metadata is read array by array: a consolidated copy could be older than the arrays.
-        dataset = xr.open_zarr(place, chunks=None, consolidated=False, storage_options=options)
+        dataset = xr.open_zarr(source, chunks=None, consolidated=False, storage_options=options)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigurationError(
             f"{place}: found no cube, expected the {CUBE_NAME} that a finished run leaves in its "
@@ -121,7 +140,9 @@ def _load(place: str, options: dict[str, Any] | None) -> xr.Dataset:
                 f"occurrence cube: check the URL, or publish the cube again"
             )
         loaded: xr.Dataset = dataset.load()
-    return loaded
+    described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
+    described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]
+    return with_rates(loaded.set_coords(dict.fromkeys(described)))
 
 
 def with_rates(dataset: xr.Dataset) -> xr.Dataset:
