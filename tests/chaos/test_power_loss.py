@@ -93,7 +93,9 @@ class Disk:
     def states(self):
         """When the power may fail and what is lost then: once for each distinct content."""
         seen = set()
-        for moment in range(len(self.events) + 1):
+        for moment in range(1, len(self.events) + 1):
+            if self.events[moment - 1][0] not in ("link", "replace", "unlink", "mkdir"):
+                continue  # nothing else adds to what may be lost
             pending = self._pending(moment)
             choices = [frozenset(pending), frozenset()]
             choices += [frozenset([one]) for one in pending]
@@ -133,8 +135,8 @@ class Disk:
                 pending = {i: where for i, where in pending.items() if where != path}
             elif what in ("link", "replace"):
                 pending[index] = Path(arguments[0]).parent
-            elif what in ("unlink", "mkdir", "rmdir") and path.parent != self.scratch:
-                pending[index] = path.parent
+            elif what in ("unlink", "mkdir") and self.scratch not in (path, path.parent):
+                pending[index] = path.parent  # that a directory was removed may come last of all
         return sorted(pending)
 
     def _replay(self, moment, lost):
