@@ -205,7 +205,7 @@ def republished(request, tiny, tmp_path):
     out, err = publisher.communicate(timeout=120)
     assert publisher.returncode == 0, err
     logging.getLogger("chaos").info("published %s times", out.strip())
-    assert int(out) > 2
+    assert int(out) > 0
 
 
 def which(states, name, values):
