@@ -251,8 +251,8 @@ class S3Bucket:
         if isinstance(error, boto.SSLError) and "CERTIFICATE" in str(error).upper():
             raise self._refused("certificate", _brief(error)) from error
         passing = (
-            boto.HTTPClientError, ResponseParserError, aiohttp.ClientError, ConnectionError,
-            TimeoutError, EOFError,
+            boto.HTTPClientError, boto.ConnectionError, ResponseParserError, aiohttp.ClientError,
+            ConnectionError, TimeoutError, EOFError,
         )  # fmt: skip
         if isinstance(error, passing):
             return _Again(_brief(error))
