@@ -36,6 +36,7 @@ from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Block, Listing, Records, day_block
 
 CUBE_LOCK_WAIT_S = 120.0
+RUNS_LOOKED_AT = 20
 LIBRARIES = (
     "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
     "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
@@ -370,9 +371,8 @@ def _fill_ledger(job: Job, records: Records, listing: Listing) -> None:
 
 def _last_rate(objects: ObjectStore) -> float | None:
     """Frames a second of the last run that processed any, for estimates."""
-    for key in sorted(objects.keys("runs"), reverse=True):
-        if key.startswith("runs/tmp/") or not key.endswith("/run.json"):
-            continue
+    runs = [key for key in objects.keys("runs") if key.endswith("/run.json")]
+    for key in sorted(runs, reverse=True)[:RUNS_LOOKED_AT]:
         try:
             rate = json.loads(objects.read(key)).get("frames_per_s")
         except (ValueError, FileNotFoundError):
