@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from reprocess.campaign import Campaign
-from reprocess.clusters import Executor
+from reprocess.clusters.executors import Executor
 from reprocess.errors import ServiceUnavailable
 from reprocess.plan import Plan, Task
 from reprocess.stores.lock import LockToken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,11 +15,12 @@ from typing import Any
 
 from reprocess import stages
 from reprocess.archive.catalogue import Catalogue, scan
+from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
-from reprocess.campaign import Campaign
-from reprocess.clusters import open_executor
+from reprocess.campaign import Campaign, Fcn
+from reprocess.clusters.open import check_walltime, open_executor, runs_here
 from reprocess.cube.publish import Published, publish_year, shape_cube
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores, require_runtime
 from reprocess.errors import LockHeld
 from reprocess.execute import Execution, Progress, execute
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
@@ -34,9 +36,11 @@ from reprocess.stores.layout import YearLayout, lay_out
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Block, Listing, Records, day_block
+from reprocess.worker import WHOLE
 
 CUBE_LOCK_WAIT_S = 120.0
 RUNS_LOOKED_AT = 20
+PACE_FRAMES_MIN = 100
 LIBRARIES = (
     "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
     "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
@@ -99,7 +103,8 @@ def run_job(
     records = Records(objects)
     settings = check_settings(campaign, request, records)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
-    catalogue = scan(campaign.archive, request.years)
+    headers = HeaderTimes(campaign.archive, objects)
+    catalogue = scan(campaign.archive, request.years, campaign.camera, headers)
     n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
@@ -112,10 +117,13 @@ def run_job(
         recomputed(request),
     )  # fmt: skip
     job = Job(new_run_id(), campaign, request, catalogue, plan)
-    job.expected_frames_per_s = _last_rate(objects)
+    job.expected_frames_per_s = _last(objects, "frames_per_s")
+    _check_longest_block(job, objects)
     if request.dry_run:
         _fill_ledger(job, records, listing)
         return job
+    _check_installed(job)
+    headers.save()
     seen.save()
     with Heartbeat() as heartbeat:
         locks = _lock_years(job, objects, listing, heartbeat, say)
@@ -369,17 +377,52 @@ def _fill_ledger(job: Job, records: Records, listing: Listing) -> None:
             job.unreadable |= unreadable_frames(records, block, result.fingerprints[block])
 
 
-def _last_rate(objects: ObjectStore) -> float | None:
-    """Frames a second of the last run that processed any, for estimates."""
-    runs = [key for key in objects.keys("runs") if key.endswith("/run.json")]
-    for key in sorted(runs, reverse=True)[:RUNS_LOOKED_AT]:
+def _last(objects: ObjectStore, key: str, cluster: str | None = None) -> float | None:
+    """A number of the last run (on that cluster) that has it, for estimates."""
+    runs = [name for name in objects.keys("runs") if name.endswith("/run.json")]
+    for name in sorted(runs, reverse=True)[:RUNS_LOOKED_AT]:
         try:
-            rate = json.loads(objects.read(key)).get("frames_per_s")
+            run = json.loads(objects.read(name))
         except (ValueError, FileNotFoundError):
             continue
-        if rate:
-            return float(rate)
+        if cluster is not None and run.get("request", {}).get("cluster") != cluster:
+            continue
+        if run.get(key):
+            return float(run[key])
     return None
+
+
+def _check_longest_block(job: Job, objects: ObjectStore) -> None:
+    """Refuse a cluster on which the largest day would not end well inside a job's walltime."""
+    heavy = [t for t in job.plan.tasks if any(b.stage in ("frames", "evidence") for b in t.todo)]
+    if heavy:
+        largest = max(heavy, key=lambda task: len(task.entries))
+        pace = _last(objects, "block_s_per_frame", cluster=job.request.cluster)
+        check_walltime(job.request.cluster, largest.day, len(largest.entries), pace)
+
+
+def _check_installed(job: Job) -> None:
+    """Refuse before anything is written if the networks to be run here cannot run."""
+    if not runs_here(job.request.cluster):
+        return
+    labels = {b.label for task in job.plan.tasks for b in task.todo if b.stage == "evidence"}
+    for label in sorted(labels & set(job.campaign.detectors)):
+        settings = job.campaign.detectors[label]
+        if isinstance(settings, Fcn):
+            require_runtime(settings.runtime)
+
+
+def _pace(execution: Execution) -> float | None:
+    """Seconds a frame takes in a block: the median over days large enough to tell.
+
+    A worker's first block holds the loading of its libraries.
+    """
+    rates = [
+        result.seconds[WHOLE] / result.n_frames
+        for result in execution.results.values()
+        if result.n_frames >= PACE_FRAMES_MIN and WHOLE in result.seconds
+    ]
+    return statistics.median(rates) if rates else None
 
 
 def _write_settings(records: Records, settings: dict[str, dict[str, Any]]) -> None:
@@ -406,6 +449,7 @@ def _write_run(job: Job, objects: ObjectStore) -> None:
         "seconds_by_day": {d.isoformat(): dict(r.seconds)
                            for d, r in sorted(job.execution.results.items())},
         "frames_per_s": job.execution.n_frames / seconds if seconds else None,
+        "block_s_per_frame": _pace(job.execution),
         "failures": {d.isoformat(): text for d, text in job.execution.failures.items()},
         "interrupted": job.interrupted,
         "ledger": job.ledger,

@@ -164,9 +164,11 @@ def _catalogued(job: Job, year: int) -> int:
 
 
 def _occurrence_table(job: Job) -> str | None:
+    if job.interrupted:  # the cube is not counted yet, and may not be there at all
+        return None
     if not any(published for published in job.published) and job.execution.n_frames == 0:
         return None
-    cube = open_cube(job.campaign.store)
+    cube = open_cube(job.campaign.store, access=job.campaign.store_access)
     total = rates(cube)
     simulated = " (simulated sky)" if job.campaign.simulated else ""
     rows = [
@@ -180,7 +182,10 @@ def _occurrence_table(job: Job) -> str | None:
             (label, str(observed), str(aurora), _share(aurora, observed),
              _share(int(one["n_aurora_common"].sum()), common))
         )  # fmt: skip
-    note = "clouds are not screened: rates are lower bounds"
+    screening = str(cube.attrs.get("cloud_screening", "none"))
+    note = f"clouds screened by {screening}"
+    if screening == "none":
+        note = "clouds are not screened: rates are lower bounds"
     return f"Occurrence over all cells and MLT{simulated}; {note}\n" + _table(rows)
 
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 from reprocess import report
 from reprocess.campaign import Campaign, load_campaign, parse_years
-from reprocess.clusters import check_cluster
+from reprocess.clusters.open import check_cluster
 from reprocess.errors import (
     ClusterError,
     ConfigurationError,
@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020 2023")
     parser.add_argument("--detectors", metavar="A,B", help="labels to run; default all")
     parser.add_argument(
-        "--cluster", default="local", metavar="NAME", help="local, serial, or tcp://HOST:PORT"
+        "--cluster",
+        default="local",
+        metavar="NAME",
+        help="serial, local, slurm, slurm-gpu, a profile FILE.yaml, or tcp://HOST:PORT",
     )
     parser.add_argument(
         "--store", metavar="URL", help="where the stores are; default the campaign's"
@@ -150,7 +153,7 @@ def _picture_and_score(campaign: Campaign, directory: Path, job: Job) -> None:
     picture = directory / "occurrence.png"
     text = directory / "score.txt"
     if job.published or not picture.exists() or not text.exists():
-        draw_occurrence(open_cube(campaign.store), picture)
+        draw_occurrence(open_cube(campaign.store, access=campaign.store_access), picture)
         text.write_text(format_score(score_sample(campaign.store, campaign, directory)) + "\n")
     print(f"\n{text.read_text()}\nPicture: {picture}\nCube: {campaign.store}/occurrence.zarr")
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import s3fs
 
 SCRIPT = Path(__file__).parents[1] / "cluster" / "s3-here.sh"
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph")
@@ -248,6 +249,8 @@ def _enter(patch, service):
     for key, value in service.environment.items():
         patch.setenv(key, value)
     patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # Plain fsspec and xarray keep clients of another service that was entered before.
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")

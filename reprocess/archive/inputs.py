@@ -18,7 +18,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from reprocess.archive.catalogue import ArchiveBytes, Entry
+from reprocess.archive.catalogue import Entry
+from reprocess.archive.files import ArchiveBytes
 from reprocess.archive.slots import SURPLUS, place
 from reprocess.campaign import Campaign
 from reprocess.errors import UnreadableFrame
@@ -51,10 +52,11 @@ class DayInputs:
     ----------
     entries : in order of (acquired, name)
     digest : first 32 hexadecimal characters of the SHA-256 of each file's
-        bytes; empty outside the processed range (those are not read);
+        bytes, for one of several frames of a file together with its number; empty
+        outside the processed range (those are not read);
         `unreadable: ` and the reason where the bytes cannot be read or are none
     outside : (n,) bool array, True outside the processed range
-    data : bytes by name of those files that were kept
+    data : bytes by path of those files that were kept
     """
 
     entries: list[Entry]
@@ -82,7 +84,7 @@ class DayInputs:
         return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
 
     def load(self, index: int, source: ArchiveBytes) -> bytes:
-        """Return an entry's bytes, those that were hashed.
+        """Return the bytes of an entry's file, those that were hashed.
 
         Raises
         ------
@@ -92,7 +94,8 @@ class DayInputs:
             If the file is no longer the one that was hashed, or cannot be read for
             another reason: the block fails and is done again.
         """
-        name, digest = self.entries[index].name, self.digest[index]
+        entry, digest = self.entries[index], self.digest[index]
+        name = entry.file
         if digest.startswith(UNREADABLE):
             raise UnreadableFrame(digest.removeprefix(UNREADABLE))
         data = self.data.get(name)
@@ -102,7 +105,7 @@ class DayInputs:
             data = source.read(name)
         except UnreadableFrame as error:
             raise OSError(f"{name}: changed while its day was processed ({error})") from error
-        if digest and content_digest(data) != digest:
+        if digest and _frame_digest(content_digest(data), entry) != digest:
             raise OSError(f"{name}: changed while its day was processed")
         return data
 
@@ -115,6 +118,13 @@ def acquired_times(entries: Sequence[Entry]) -> NDArray[np.datetime64]:
 def content_digest(data: bytes) -> str:
     """Return what identifies a file's content in fingerprints."""
     return hashlib.sha256(data).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def _frame_digest(file_digest: str, entry: Entry) -> str:
+    """What identifies one frame's content: its file's, and which of its frames it is."""
+    if entry.frame < 0 or file_digest.startswith(UNREADABLE):
+        return file_digest
+    return content_digest(f"{file_digest}#{entry.frame}".encode())
 
 
 def outside_range(campaign: Campaign, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
@@ -162,7 +172,8 @@ def read_day(
     """
     ordered = sorted(entries, key=lambda entry: (entry.acquired_us, entry.name))
     outside = outside_range(campaign, acquired_times(ordered))
-    wanted = [entry.name for entry, out in zip(ordered, outside, strict=True) if not out]
+    inside = [entry for entry, out in zip(ordered, outside, strict=True) if not out]
+    wanted = list(dict.fromkeys(entry.file for entry in inside))
     digests: dict[str, str] = {}
     kept: dict[str, bytes] = {}
     if wanted:
@@ -183,7 +194,11 @@ def read_day(
                 digests[name] = digest
                 if data is not None:
                     kept[name] = data
-    return DayInputs(ordered, [digests.get(e.name, "") for e in ordered], outside, kept)
+    found = [
+        "" if out else _frame_digest(digests[entry.file], entry)
+        for entry, out in zip(ordered, outside, strict=True)
+    ]
+    return DayInputs(ordered, found, outside, kept)
 
 
 class _Budget:

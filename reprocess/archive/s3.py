@@ -21,6 +21,7 @@ def list_bucket(
     bucket: S3Bucket,
     pattern: NamePattern,
     years: Iterable[int],
+    reach_days: int,
     keep: Callable[[str], bool],
     add: Add,
 ) -> bool:
@@ -29,6 +30,7 @@ def list_bucket(
     Parameters
     ----------
     years : UTC years wanted; the day before each is listed too
+    reach_days : by how much a told date may differ from the UTC day
     keep : whether a directory may hold wanted frames
 
     Returns
@@ -40,8 +42,7 @@ def list_bucket(
     sweeps = [text for year in wanted if (text := pattern.prefix(year))]
     by_prefix = bool(sweeps)
     if by_prefix:
-        eves = [year - 1 for year in wanted if year - 1 not in wanted and year > 1]
-        sweeps += [pattern.prefix(year, date(year, 12, 31)) for year in eves]
+        sweeps += [pattern.prefix(day.year, day) for day in _around(wanted, reach_days)]
     covered = tuple(sweeps)
     found_any = False
     # An archive whose names alone tell the time may hold a frame anywhere.
@@ -71,6 +72,17 @@ def list_bucket(
             for found in objects:
                 _add(found, add)
     return found_any
+
+
+def _around(years: list[int], reach_days: int) -> list[date]:
+    """Days beside the wanted years on which a wanted frame may be told to be."""
+    days = []
+    for year in years:
+        if year - 1 not in years and year > 1:
+            days += [date(year - 1, 12, 31 - back) for back in range(reach_days + 1)]
+        if year + 1 not in years:
+            days += [date(year + 1, 1, 1 + ahead) for ahead in range(reach_days)]
+    return days
 
 
 def _add(found: S3Object, add: Add) -> None:

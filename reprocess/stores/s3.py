@@ -248,6 +248,8 @@ class S3Bucket:
         for cause in _causes(error):
             if isinstance(cause, boto.ClientError):
                 return self._judge_answer(key, error, cause.response)
+        if isinstance(error, RecursionError):  # botocore follows a redirect that leads to itself
+            raise self._refused("PermanentRedirect", "redirects without end") from error
         if isinstance(error, boto.SSLError) and "CERTIFICATE" in str(error).upper():
             raise self._refused("certificate", _brief(error)) from error
         passing = (

@@ -1,4 +1,4 @@
-"""What a real S3 service can do to a run: each ends in the disk run's bytes, or in a clear error."""
+"""What a real S3 service can do to a run: each ends in the same bytes, or in a clear error."""
 
 import os
 import signal

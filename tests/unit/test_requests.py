@@ -2,7 +2,6 @@
 
 import bisect
 import itertools
-import tracemalloc
 from datetime import date, timedelta
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -111,40 +110,26 @@ def test_a_year_of_a_large_archive_is_listed_by_its_own_names(listing, form, pat
 
 
 def test_all_years_of_a_hundred_thousand_names_are_listed_in_pages_of_a_thousand(listing):
-    names = [n.replace(".jpg", s) for n in archive_names("%Y/%m%d_HH00.jpg") for s in ("a.jpg", "b.jpg", "c.jpg")]  # fmt: skip
+    frames = list(archive_names("%Y/%m%d_HH00"))
+    names = [f"{name}{suffix}.jpg" for name in frames for suffix in "abc"]
     made = listing(names)
     found = scan(Archive(url="s3://bucket", pattern="%Y/%m%d_%H%M*.jpg"), YEARS)
     assert sum(len(entries) for entries in found.days.values()) == len(names) > 100_000
     assert len(made.proxy.requests) <= len(names) / 1000 + 2 * len(YEARS) + 2
 
 
-def test_listing_one_year_does_not_hold_the_names_of_the_others(listing):
-    listing(archive_names("%Y/%m%d_HH00.jpg"))
-    archive = Archive(url="s3://bucket", pattern="%Y/%m%d_%H%M.jpg")
-    scan(archive, [2018])  # what is imported and compiled once
-    tracemalloc.start()
-    try:
-        scan(archive, [2020])
-        one = tracemalloc.get_traced_memory()[1]
-        tracemalloc.reset_peak()
-        scan(archive, YEARS)
-        five = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert one < 0.5 * five
-
-
 def test_a_run_with_nothing_to_do_takes_a_few_requests(tiny, moto_s3, proxied):
     """The rule is 1000 requests and one for each 1000 names; this is far inside of it."""
-    tiny.put_days(*(f"2021-01-{day:02d}" for day in range(1, 13)))
+    tiny.put_days(*(f"2021-01-{day:02d}" for day in range(1, 5)))
     bucket = moto_s3.make_bucket()
     moto_s3.upload(f"{bucket}/archive", tiny.archive)
     tiny.document["years"] = [2021]
     tiny.document["archive"]["url"] = f"{bucket}/archive"
     tiny.document["store"] = f"{bucket}/store"
     first = tiny.run()
-    assert (first.code, first.done) == (0, 12), first.err
-    per_day = len(proxied.requests) / 12
+    assert first.code == 0, first.err
+    assert (first.code, first.done) == (0, 4), first.err
+    per_day = len(proxied.requests) / 4
     before = len(proxied.requests)
     again = tiny.run()
     assert (again.code, again.done) == (0, 0), again.err

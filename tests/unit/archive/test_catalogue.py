@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from reprocess.archive import catalogue as module
-from reprocess.archive.catalogue import ArchiveBytes, Entry, local_root, scan
+from reprocess.archive.catalogue import Entry, scan
+from reprocess.archive.files import ArchiveBytes, local_root
 from reprocess.campaign import Archive, S3Access
 from reprocess.errors import ArchiveError, ConfigurationError, UnreadableFrame
 from reprocess.stores.s3 import S3Bucket
