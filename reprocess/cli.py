@@ -53,6 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = verbs.add_parser("calibrate", help="a camera epoch from stars")
     _calibrate_arguments(verb.add_subparsers(dest="kind", required=True, metavar="KIND"))
 
+    verb = verbs.add_parser("report", help="make the page of a run again, from its store alone")
+    verb.add_argument("store", help="URL of the store")
+    verb.add_argument("output", type=Path, nargs="?", help="file; default runs/<run>/report.html")
+    verb.add_argument("--run", metavar="ID", help="default the last run")
+    verb.add_argument(
+        "--access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="as in the campaign's store_access: endpoint_url, profile, region, anonymous …",
+    )  # fmt: skip
+    verb.set_defaults(call=_report)
+
     verb = verbs.add_parser(
         "noise", help="noise constants of the difference method from aurora-free frames"
     )
@@ -154,6 +164,15 @@ def _plot_occurrence(options: argparse.Namespace) -> int:
     from reprocess.plot.occurrence import draw_occurrence
 
     print(draw_occurrence(open_cube(options.store), options.output, common=options.common))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from reprocess.campaign import store_access
+    from reprocess.page.write import write_report
+
+    access = store_access(options.access, "--access") if options.access else None
+    print(write_report(options.store, options.run, options.output, access))
     return 0
 
 

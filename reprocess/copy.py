@@ -20,7 +20,7 @@ import zarr
 from reprocess import stages
 from reprocess.cube.publish import CUBE_PATH
 from reprocess.errors import ConfigurationError
-from reprocess.job import new_run_id
+from reprocess.history import new_run_id
 from reprocess.plan import UNFINISHED
 from reprocess.stores.layout import days_in_year
 from reprocess.stores.lock import Heartbeat, Lock, acquire

@@ -10,7 +10,7 @@ import xarray as xr
 
 from reprocess.campaign import StoreAccess
 from reprocess.errors import ConfigurationError, StoreError
-from reprocess.stores.objects import open_objects
+from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.s3 import is_s3
 from reprocess.stores.zarrview import ZarrView
 
@@ -53,17 +53,21 @@ def open_cube(
     place = str(url).rstrip("/")
     if not place.endswith(f"/{CUBE_NAME}") and place != CUBE_NAME:
         place = f"{place}/{CUBE_NAME}"
-    store: Any = place
     if is_s3(place) and storage_options is None:
-        store = ZarrView(open_objects(place.removesuffix(f"/{CUBE_NAME}"), access), CUBE_NAME)
+        return open_stored_cube(open_objects(place.removesuffix(f"/{CUBE_NAME}"), access))
+    options = dict(storage_options) if storage_options else None
+    return _load(place, place, options)
+
+
+def open_stored_cube(objects: ObjectStore) -> xr.Dataset:
+    """As `open_cube`, through a store that is already open, by whatever access that has."""
+    return _load(ZarrView(objects, CUBE_NAME, read_only=True), f"{objects.url}/{CUBE_NAME}", None)
+
+
+def _load(source: str | ZarrView, place: str, options: dict[str, Any] | None) -> xr.Dataset:
     try:
         # Metadata is read array by array: a consolidated copy could be older than the arrays.
-        dataset = xr.open_zarr(
-            store,
-            chunks=None,
-            consolidated=False,
-            storage_options=dict(storage_options) if storage_options else None,
-        )
+        dataset = xr.open_zarr(source, chunks=None, consolidated=False, storage_options=options)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigurationError(
             f"{place}: found no cube, expected the {CUBE_NAME} that a finished run leaves in its "
