@@ -97,7 +97,19 @@ class Service:
         subprocess.run([SCRIPT, verb, self.directory], check=True, stdout=subprocess.DEVNULL)
 
     def kill(self, name):
-        os.kill(self.pid(name), signal.SIGKILL)
+        """Kill a program, and see it gone."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                stat = Path(f"/proc/{pid}/stat").read_text()
+            except OSError:
+                return
+            if stat.rpartition(")")[2].split()[0] in "ZX":
+                return
+            time.sleep(0.01)
+        raise TimeoutError(f"{name} does not die")
 
 
 class Request(NamedTuple):
