@@ -75,7 +75,7 @@ class HeaderTimes:
         """
         source = ArchiveBytes(self._archive)
         unknown = [file for file in files if self._known(file) is None]
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="headers") as pool:
+        with ThreadPoolExecutor(source.at_once(THREADS), thread_name_prefix="headers") as pool:
             for file, found in zip(
                 unknown, pool.map(lambda f: self._read(f, source), unknown), strict=True
             ):

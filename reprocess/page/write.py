@@ -43,8 +43,8 @@ NEEDED = frozenset(
 )  # fmt: skip
 """What the page shows of `run.json`."""
 
-PICTURE_DPI = 110
-PICTURE_VERSION = 1
+PICTURE_DPI = 190
+PICTURE_VERSION = 2
 """Raised when the same cube is to be drawn differently: kept pictures are then drawn again."""
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s<>\"]+@")

@@ -245,7 +245,7 @@ def test_trouble_of_the_archive_is_a_failed_block_and_not_a_bad_frame(stills, mo
         ("detectors.diff.lag_s=two", ["detectors.diff.lag_s", "found 'two'"]),
         ("detectors.fcn.weights=/no/such/file", ["/no/such/file"]),
         ("archive.reader=fit", ["fit", "fits", "still"]),
-        ("archive.time=exif", ["archive.time", "name"]),
+        ("archive.time=header", ["archive.time: found header", "name or exif"]),
         ("archive.pattern=%Y.npy", ["archive.pattern"]),
     ],
 )
