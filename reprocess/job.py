@@ -6,7 +6,7 @@ import json
 import platform
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -19,10 +19,10 @@ from reprocess.campaign import Campaign
 from reprocess.clusters import open_executor
 from reprocess.cube.publish import Published, publish_year, shape_cube
 from reprocess.detectors.fcn import available_cores
-from reprocess.errors import LockHeld
+from reprocess.errors import LockHeld, StoreError
 from reprocess.execute import Execution, Progress, execute
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
-from reprocess.plan import Plan, build_plan, dependencies
+from reprocess.plan import Plan, build_plan, dependencies, only_days
 from reprocess.request import (
     Request,
     check_settings,
@@ -30,10 +30,11 @@ from reprocess.request import (
     refuse_an_empty_archive,
     year_ranges,
 )
-from reprocess.stores.layout import YearLayout, lay_out
+from reprocess.stores.layout import YearLayout, lay_out, mend
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Block, Listing, Records, day_block
+from reprocess.stores.sealed import seal
 
 CUBE_LOCK_WAIT_S = 120.0
 LIBRARIES = (
@@ -98,7 +99,7 @@ def run_job(
     records = Records(objects)
     settings = check_settings(campaign, request, records)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
-    catalogue = scan(campaign.archive, request.years)
+    catalogue = scan(campaign.archive, request.years) if request.years else Catalogue()
     n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
@@ -110,6 +111,8 @@ def run_job(
         campaign, request.years, request.labels, catalogue.days, known, listing,
         recomputed(request),
     )  # fmt: skip
+    if request.days is not None:
+        plan = only_days(plan, request.days, listing)
     job = Job(new_run_id(), campaign, request, catalogue, plan)
     job.expected_frames_per_s = _last_rate(objects)
     if request.dry_run:
@@ -157,7 +160,11 @@ def _lock_years(
         if not (
             year in busy
             or _cube_is_stale(
-                job, listing, year, _committed_days(job.campaign, job.plan, None, year)
+                job,
+                Records(objects),
+                listing,
+                year,
+                _committed_days(job.campaign, job.plan, None, year),
             )
             or _is_left_behind(objects, listing, year)
         ):
@@ -186,6 +193,7 @@ def _run_tasks(
         return
     for layout in _layouts(job.campaign, tasks):
         lay_out(objects, layout, replace="frames" in recomputed(job.request))
+    _mend(job, objects, {task.day.year for task in tasks if not task.erase}, say)
     tokens = {year: lock.token for year, lock in locks.items()}
     try:
         with open_executor(job.request.cluster, len(tasks), say) as executor:
@@ -205,6 +213,10 @@ def _remove_empty_years(objects: ObjectStore, records: Records, locks: dict[int,
     kept = {block.year for block in records.list() if block.stage != "cube"}
     for year in sorted(set(locks) - kept):
         for stage in ("detections", "evidence", "frames"):
+            laid_out = list(objects.keys(f"records/layout/{stage}"))
+            for key in [k for k in laid_out if k.endswith(f"/{year:04d}.zarr.json")]:
+                locks[year].token.check(objects)
+                objects.delete(key)
             for key in [k for k in objects.keys(stage) if f"/{year:04d}.zarr/" in k]:
                 locks[year].token.check(objects)
                 objects.delete(key)
@@ -215,6 +227,14 @@ def _is_left_behind(objects: ObjectStore, listing: Listing, year: int) -> bool:
     if any(block.year == year for block in listing):
         return False
     return next(iter(objects.keys(stages.frames_path(year))), None) is not None
+
+
+def _mend(job: Job, objects: ObjectStore, years: Iterable[int], say: Callable[[str], None]) -> None:
+    """Write damaged metadata of what is about to be read again, so that no block is blamed."""
+    for year in sorted(years):
+        for layout in stages.layouts(job.campaign, year):
+            for key in mend(objects, layout):
+                say(f"{key} was damaged: written again")
 
 
 def _layouts(campaign: Campaign, tasks: Sequence[Any]) -> list[YearLayout]:
@@ -272,11 +292,16 @@ def _publish(
         year: days
         for year in sorted(locks)
         if _cube_is_stale(
-            job, listing, year, days := _committed_days(campaign, job.plan, job.execution, year)
+            job,
+            records,
+            listing,
+            year,
+            days := _committed_days(campaign, job.plan, job.execution, year),
         )
     }
     if not stale:
         return
+    _mend(job, objects, stale, say)
     cube_lock = _acquire_cube(objects, job.run_id, say)
     heartbeat.add(cube_lock)
 
@@ -311,12 +336,21 @@ def _publish(
         cube_lock.release()
 
 
-def _cube_is_stale(job: Job, listing: Listing, year: int, days: dict[str, dict[str, str]]) -> bool:
-    found = listing.get(Block("cube", "", f"{year:04d}"), [])
+def _cube_is_stale(
+    job: Job, records: Records, listing: Listing, year: int, days: dict[str, dict[str, str]]
+) -> bool:
+    block = Block("cube", "", f"{year:04d}")
+    found = listing.get(block, [])
     if not days and not found:
         return False
     asked = "cube" in job.request.recompute and year in job.request.years
-    return asked or found != [stages.cube_fingerprint(job.campaign, days)]
+    if asked or found != [stages.cube_fingerprint(job.campaign, days)]:
+        return True
+    try:
+        records.read(block, found[0])
+    except StoreError:
+        return True  # it says what was counted: without it the counts are not vouched for
+    return False
 
 
 def _acquire_cube(objects: ObjectStore, run_id: str, say: Callable[[str], None]) -> Lock:
@@ -361,7 +395,9 @@ def _fill_ledger(job: Job, records: Records, listing: Listing) -> None:
     }
     for year in job.request.years:
         days = {day: len(e) for day, e in job.catalogue.days.items() if day.year == year}
-        job.ledger[year] = year_ledger(records, listing, days, committed, job.execution.failures)
+        job.ledger[year] = year_ledger(
+            records, listing, days, committed, job.execution.failures, job.damaged
+        )
     for result in job.execution.results.values():
         if result.ledger and result.ledger.get("unreadable"):
             block = day_block("frames", "", result.day)
@@ -410,8 +446,7 @@ def _write_run(job: Job, objects: ObjectStore) -> None:
         "interrupted": job.interrupted,
         "ledger": job.ledger,
     }  # fmt: skip
-    data = json.dumps(document, indent=1, default=str).encode()
-    objects.write(f"runs/{job.run_id}/run.json", data)
+    objects.write(f"runs/{job.run_id}/run.json", seal(document))
 
 
 def software_versions() -> dict[str, str]:

@@ -58,6 +58,31 @@ class ProgressLine:
             log.error("%s failed: %s", progress.task.day, progress.error)
 
 
+class CheckLine:
+    """Progress of a verification: a bar on a terminal, a line each tenth in a log."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._on_terminal = sys.stderr.isatty()
+        self._tenth = 0
+
+    def __enter__(self) -> CheckLine:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._on_terminal:
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit="object", file=sys.stderr)
+            self._bar.update(done - self._bar.n)
+        elif total and 10 * done // total > self._tenth:
+            self._tenth = 10 * done // total
+            log.info("%d of %d objects checked", done, total)
+
+
 def plan_table(job: Job) -> str:
     """The plan, by year: tasks by reason, frames, and the time it may take."""
     rows = [("year", "days to do", "up to date", "frames", "because")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from reprocess import stages
@@ -17,13 +18,20 @@ STAGE_NAMES = ("frames", "evidence", "detections", "cube", "all")
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for, beside the campaign."""
+    """What the command line asks for, beside the campaign.
+
+    Attributes
+    ----------
+    years : whose archive is looked at; others only have derived stages redone
+    days : only these are done, for a repair; all others stay as they are committed
+    """
 
     years: tuple[int, ...]
     labels: tuple[str, ...]
     cluster: str = "local"
     dry_run: bool = False
     recompute: tuple[str, ...] = ()
+    days: frozenset[date] | None = None
 
 
 def recomputed(request: Request) -> tuple[str, ...]:

@@ -64,10 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run the main job from parsed arguments."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    log_to_stderr()
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         campaign, sample = _campaign(options)
@@ -95,6 +92,14 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def log_to_stderr() -> None:
+    """Let the log go to standard error, a line each; standard output is for results."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    logging.getLogger("distributed").setLevel(logging.ERROR)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

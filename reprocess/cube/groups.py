@@ -31,7 +31,7 @@ from reprocess.cube.open import with_rates
 from reprocess.cube.tables import GroupKeys, GroupTable, as_table, month_table, table_of
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stages import detections_path
-from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year
+from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year, metadata_digests
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Records, day_block
 from reprocess.stores.zarrview import ZarrView
@@ -352,7 +352,11 @@ def _with_shape(source: _Detections) -> _Detections:
 def _open(
     objects: ObjectStore, label: str, year: int, expected: Mapping[str, str] | None = None
 ) -> zarr.Group:
-    view = ZarrView(objects, detections_path(label, year), expected, read_only=True)
+    path = detections_path(label, year)
+    metadata = metadata_digests(objects, path)
+    # Without blocks to read, the coordinates: all that is laid out, and nothing else.
+    held = (metadata or None) if expected is None else expected
+    view = ZarrView(objects, path, held, metadata=metadata, read_only=True)
     try:
         return zarr.open_group(view, mode="r", zarr_format=3)
     except FileNotFoundError as error:

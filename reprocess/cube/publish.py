@@ -8,6 +8,7 @@ year never moves what is there.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,11 +31,25 @@ from reprocess.cube.count import (
     mlt_bounds,
     select_frames,
 )
-from reprocess.errors import StoreError
+from reprocess.errors import LayoutDamaged, StoreError
 from reprocess.geometry.calibration import epoch_geometry
-from reprocess.stores.layout import NOT_ACQUIRED_US, Coordinate, DayReader, write_coordinate
+from reprocess.stores.layout import (
+    NOT_ACQUIRED_US,
+    Coordinate,
+    DayReader,
+    forget_layout,
+    write_coordinate,
+    write_objects,
+)
 from reprocess.stores.objects import MemoryObjects, ObjectStore
-from reprocess.stores.records import Block, Record, Records, day_block, half_digest
+from reprocess.stores.records import (
+    Block,
+    Record,
+    Records,
+    day_block,
+    half_digest,
+    read_layout,
+)
 from reprocess.stores.zarrview import ZarrView
 
 CUBE_PATH = "occurrence.zarr"
@@ -61,14 +76,20 @@ def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool
     again. Another last year only changes the length of the time axis.
     """
     wanted = _skeleton(campaign, last_year)
-    present = _attributes(objects)
     identity = half_digest(stages.cube_settings(campaign))
-    reshaped = present is not None and present.get("settings_digest") != identity
+    try:
+        layout = read_layout(objects, CUBE_PATH)
+    except StoreError:
+        layout = None  # damaged: the attributes tell as much
+    bound = _bound(objects) if layout is None else layout.bound
+    reshaped = bound is not None and bound != identity
     if reshaped:
         records = Records(objects)
         for block in [b for b in records.list() if b.stage == "cube"]:
             records.delete_all(block)
+        forget_layout(objects, CUBE_PATH)
         objects.delete_tree(CUBE_PATH)
+        layout = None
     # The axis shrinks when a last year lost all its frames: its chunks must not stay behind.
     last_chunk = last_year - stages.first_year(campaign)
     for key in list(objects.keys(CUBE_PATH)):
@@ -77,14 +98,22 @@ def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool
             index = int(parts[4] if parts[1] in COUNTED else parts[3])
             if index > last_chunk:
                 objects.delete(key)
+    lacking = {}
     for key, data in wanted.items():
         try:
             if objects.read(key) == data:
                 continue
         except FileNotFoundError:
             pass
-        objects.write(key, data)
+        lacking[key] = data
+    recorded = None if layout is None else layout.objects
+    write_objects(objects, CUBE_PATH, wanted, lacking, recorded, identity)
     return reshaped
+
+
+def cube_objects(campaign: Campaign, last_year: int) -> dict[str, bytes]:
+    """The metadata and coordinate objects of the cube up to a year, by key."""
+    return _skeleton(campaign, last_year)
 
 
 def publish_year(
@@ -130,6 +159,8 @@ def publish_year(
             try:
                 record = records.read(block, fingerprint)
                 read[label] = _Detections.read(objects, campaign, label, day, record)
+            except LayoutDamaged:
+                raise
             except StoreError as error:
                 guard()
                 records.delete_all(block)
@@ -208,11 +239,15 @@ def _count_day(
     )
 
 
-def _attributes(objects: ObjectStore) -> dict[str, Any] | None:
-    if not objects.exists(f"{CUBE_PATH}/zarr.json"):
+def _bound(objects: ObjectStore) -> str | None:
+    """Which settings a cube says it was made with; None without a cube, empty if it says none."""
+    try:
+        document = json.loads(objects.read(f"{CUBE_PATH}/zarr.json"))
+        return str(document["attributes"]["settings_digest"])
+    except FileNotFoundError:
         return None
-    view = ZarrView(objects, CUBE_PATH, read_only=True)
-    return dict(zarr.open_group(view, mode="r", zarr_format=3, use_consolidated=False).attrs)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def _skeleton(campaign: Campaign, last_year: int) -> dict[str, bytes]:

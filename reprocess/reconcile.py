@@ -1,0 +1,128 @@
+"""The ledger of a store against the archive as it is now: every frame is accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from reprocess.archive.catalogue import Entry, local_root, scan
+from reprocess.archive.inputs import DayInputs
+from reprocess.archive.pattern import NamePattern
+from reprocess.campaign import Campaign, campaign_from_mapping
+from reprocess.errors import ReprocessError, StoreError
+from reprocess.findings import Verification
+from reprocess.plan import UNFINISHED
+from reprocess.stores.objects import ObjectStore, open_objects
+from reprocess.stores.records import HALF, Records, half_digest, record_key
+from reprocess.stores.sealed import unseal
+
+
+def reconcile(verification: Verification, campaign: Campaign | None = None) -> None:
+    """Compare the frames that a store accounts for with those that its archive holds.
+
+    Parameters
+    ----------
+    verification : of the store; what is found is added to it. Only its years are looked at.
+    campaign : default that of the store's last run, and then only if its archive is a directory:
+        nothing on the network is opened because a store says so
+
+    Notes
+    -----
+    Only names are compared with the archive, one year at a time: `reprocess run --dry-run` tells
+    of changed contents. What the archive has more or less than the ledger is told as a note, since
+    an archive may grow; a ledger that its own record contradicts is a finding.
+    """
+    objects = open_objects(verification.store)
+    given = campaign is not None
+    campaign = campaign or last_campaign(objects)
+    if campaign is None:
+        verification.not_checked.append(
+            "the archive: the store does not tell its campaign (no run is kept under runs/); "
+            "give --campaign"
+        )
+        return
+    for year in verification.years:
+        _check_names(verification, objects, campaign, year)
+    if not given and local_root(campaign.archive) is None:
+        verification.not_checked.append(
+            f"the archive {campaign.archive.url}: it is not on this machine; give --campaign to "
+            f"have it listed"
+        )
+        return
+    for year in verification.years:
+        try:
+            _check_archive(verification, objects, campaign, year)
+        except (ReprocessError, OSError) as error:
+            verification.not_checked.append(f"the archive: {error}")
+            return
+
+
+def last_campaign(objects: ObjectStore) -> Campaign | None:
+    """The campaign of the last run that a store keeps and that can be read; None without one."""
+    keys = [k for k in objects.keys("runs") if k.endswith("/run.json")]
+    for key in sorted(keys, reverse=True):
+        try:
+            return campaign_from_mapping(unseal(objects.read(key), required=False)["campaign"])
+        except (ValueError, KeyError, TypeError, FileNotFoundError, ReprocessError):
+            continue
+    return None
+
+
+def _check_names(
+    verification: Verification, objects: ObjectStore, campaign: Campaign, year: int
+) -> None:
+    """The names and digests that a record lists against the fingerprint in its key."""
+    pattern = NamePattern(campaign.archive.pattern)
+    records = Records(objects)
+    for block, found in sorted(records.list([year]).items()):
+        if block.stage != "frames" or len(found) != 1 or UNFINISHED in found:
+            continue
+        try:
+            rows = records.read(block, found[0]).facts["frames"]
+            parsed = [pattern.parse(row[0]) for row in rows]
+            times = [-1 if isinstance(p, str) else p[1] for p in parsed]
+            entries = [Entry(row[0], t, 0, "") for row, t in zip(rows, times, strict=True)]
+            inputs = DayInputs(entries, [row[1] for row in rows], np.zeros(len(rows), bool))
+        except (StoreError, KeyError, TypeError, IndexError):
+            continue  # told by the verification
+        if half_digest(inputs.hash()) != found[0][:HALF]:
+            verification.add(
+                "ledger", record_key(block, found[0]), block,
+                "the names and digests it lists are not those of its fingerprint",
+            )  # fmt: skip
+
+
+def _check_archive(
+    verification: Verification, objects: ObjectStore, campaign: Campaign, year: int
+) -> None:
+    catalogue = scan(campaign.archive, [year])
+    days = {d.isoformat(): e for d, e in catalogue.days.items() if d.year == year}
+    records = Records(objects)
+    seen: set[str] = set()
+    changed: dict[str, str] = {}
+    for block, found in sorted(records.list([year]).items()):
+        if block.stage != "frames" or len(found) != 1 or UNFINISHED in found:
+            continue
+        seen.add(block.day)
+        try:
+            rows = records.read(block, found[0]).facts["frames"]
+        except StoreError:
+            continue
+        listed = {str(row[0]) for row in rows}
+        there = {entry.name for entry in days.get(block.day, ())}
+        if listed != there:
+            more, less = len(there - listed), len(listed - there)
+            changed[block.day] = f"{more} frames more, {less} fewer"
+    verification.checked["archive frames"] += sum(len(entries) for entries in days.values())
+    verification.notes += _told("the archive is not as the ledger says", changed)
+    new = {day: f"{len(entries)} frames" for day, entries in days.items() if day not in seen}
+    verification.notes += _told("days of the archive that are not committed", new)
+
+
+def _told(title: str, days: dict[str, str]) -> Iterable[str]:
+    if not days:
+        return []
+    listed = "; ".join(f"{day}: {text}" for day, text in sorted(days.items())[:3])
+    more = f" and {len(days) - 3} days more" if len(days) > 3 else ""
+    return [f"{title}: {listed}{more}. Run the campaign to bring the store up to date"]
