@@ -10,6 +10,7 @@ is always reported, never silent.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -21,7 +22,6 @@ from typing import Any
 
 from reprocess.errors import LockHeld, LockLost
 from reprocess.stores.objects import ObjectStore
-from reprocess.stores.sealed import seal, unseal
 
 HEARTBEAT_S = 30.0
 DEAD_AFTER_S = 600.0
@@ -182,7 +182,7 @@ def _process_exists(pid: int) -> str | None:
 
 def _numbers(objects: ObjectStore, name: str) -> list[int]:
     tails = (key.rpartition("/")[2] for key in objects.keys(f"locks/{name}"))
-    return [int(tail) for tail in tails if tail.isdigit()]
+    return [int(tail) for tail in tails if tail.isascii() and tail.isdecimal() and len(tail) < 16]
 
 
 def _key(name: str, number: int) -> str:
@@ -190,17 +190,18 @@ def _key(name: str, number: int) -> str:
 
 
 def _encode(document: dict[str, Any]) -> bytes:
-    return seal(document)
+    return json.dumps(document, sort_keys=True).encode()
 
 
 def _decode(objects: ObjectStore, key: str) -> dict[str, Any]:
-    """What a lock says; empty where it is not what was written, so that only silence tells."""
+    """What a lock says; empty where it cannot be read, so that only its silence tells."""
     try:
-        return unseal(objects.read(key), required=False)
-    except (FileNotFoundError, ValueError):
+        document = json.loads(objects.read(key))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _number(value: object) -> float:
-    """A number out of a lock, 0 for anything else."""
-    return float(value) if isinstance(value, int | float) else 0.0
+    """A number out of a lock, 0 for anything that no run writes there."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < 2**40 else 0.0
