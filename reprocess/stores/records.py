@@ -278,5 +278,5 @@ def write_layout(objects: ObjectStore, layout: LayoutRecord) -> None:
 
 
 def layout_key(path: str) -> str:
-    """Where the digests of a hierarchy's metadata and coordinates lie."""
-    return f"records/layout/{path}.json"
+    """Where the digests of a hierarchy's metadata and coordinates lie; the cube's under `cube/`."""
+    return f"records/layout/{path if '/' in path else f'cube/{path}'}.json"

@@ -189,7 +189,7 @@ METADATA = (
     "frames/2021.zarr/time/c/0", "detections/diff/2021.zarr/fraction/zarr.json",
     "detections/diff/2021.zarr/cell_zenith_deg/c/0", "evidence/fcn/2021.zarr/zarr.json",
     "occurrence.zarr/zarr.json", "occurrence.zarr/mlt/c/0",
-    "records/layout/frames/2022.zarr.json", "records/layout/occurrence.zarr.json",
+    "records/layout/frames/2022.zarr.json", "records/layout/cube/occurrence.zarr.json",
 )  # fmt: skip
 
 
