@@ -12,9 +12,8 @@ from reprocess.archive.pattern import NamePattern
 from reprocess.campaign import Campaign, campaign_from_mapping
 from reprocess.errors import ReprocessError, StoreError
 from reprocess.findings import Verification
-from reprocess.plan import UNFINISHED
 from reprocess.stores.objects import ObjectStore, open_objects
-from reprocess.stores.records import HALF, Records, half_digest, record_key
+from reprocess.stores.records import HALF, MARKS, Records, half_digest, record_key
 from reprocess.stores.sealed import unseal
 
 
@@ -76,7 +75,7 @@ def _check_names(
     pattern = NamePattern(campaign.archive.pattern)
     records = Records(objects)
     for block, found in sorted(records.list([year]).items()):
-        if block.stage != "frames" or len(found) != 1 or UNFINISHED in found:
+        if block.stage != "frames" or len(found) != 1 or found[0] in MARKS:
             continue
         try:
             rows = records.read(block, found[0]).facts["frames"]
@@ -102,7 +101,7 @@ def _check_archive(
     seen: set[str] = set()
     changed: dict[str, str] = {}
     for block, found in sorted(records.list([year]).items()):
-        if block.stage != "frames" or len(found) != 1 or UNFINISHED in found:
+        if block.stage != "frames" or len(found) != 1 or found[0] in MARKS:
             continue
         seen.add(block.day)
         try:

@@ -31,6 +31,7 @@ from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import (
     HALF,
+    MARKS,
     Block,
     Listing,
     Records,
@@ -160,7 +161,7 @@ def _refuse_other_settings(campaign: Campaign, objects: ObjectStore) -> None:
         if block.label and block.label not in campaign.detectors:
             continue
         for fingerprint in found:
-            if set(fingerprint) == {"0"}:
+            if fingerprint in MARKS:
                 continue
             if day is None:
                 wanted = stages.cube_fingerprint(campaign, {})
@@ -300,7 +301,7 @@ def _mend_cube(campaign: Campaign, objects: ObjectStore) -> None:
         layout = None
     identity = half_digest(stages.cube_settings(campaign))
     recorded = None if layout is None else metadata_digests(objects, CUBE_PATH)
-    write_objects(objects, CUBE_PATH, wanted, lacking, recorded, identity)
+    write_objects(objects, CUBE_PATH, wanted, lacking, recorded, bound=identity)
 
 
 def _mend_settings(

@@ -28,13 +28,13 @@ from reprocess.cube.recount import recount_year
 from reprocess.detectors.detector import EvidenceStatus
 from reprocess.errors import ConfigurationError, ReprocessError, StoreError
 from reprocess.findings import Verification
-from reprocess.plan import UNFINISHED
 from reprocess.stages import detections_path, evidence_path, frames_path
 from reprocess.stores.layout import days_in_year
 from reprocess.stores.lock import holder
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import (
     HALF,
+    MARKS,
     Block,
     Record,
     Records,
@@ -253,7 +253,7 @@ class _Check:
         self, block: Block, fingerprints: Sequence[str], path: str, left: set[str]
     ) -> Record | None:
         """One block: its record, and every object that the record names."""
-        if len(fingerprints) > 1 or UNFINISHED in fingerprints:
+        if len(fingerprints) > 1 or fingerprints[0] in MARKS:
             key = record_key(block, fingerprints[0])
             self.result.add(
                 "unfinished", key, block, "a run ended while it was made; the next does it again"

@@ -156,8 +156,9 @@ class Tiny:
             code = run.main(command)
         return Outcome(code, out.getvalue(), err.getvalue())
 
-    def keys(self):
-        return store_keys(self.store)
+    def keys(self, store=None):
+        """What two equal runs must agree on, of the campaign's store or another."""
+        return store_keys(self.store if store is None else store)
 
     def from_scratch(self):
         """What a run over the same archive and settings leaves in a fresh store."""

@@ -31,7 +31,7 @@ from reprocess.cube.count import (
     mlt_bounds,
     select_frames,
 )
-from reprocess.errors import LayoutDamaged, StoreError
+from reprocess.errors import LayoutDamaged, LockLost, StoreError
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.stores.layout import (
     NOT_ACQUIRED_US,
@@ -43,6 +43,7 @@ from reprocess.stores.layout import (
 )
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.records import (
+    OVERWRITTEN,
     Block,
     Record,
     Records,
@@ -68,13 +69,36 @@ class Published:
     damaged: tuple[tuple[Block, str], ...] = ()
 
 
-def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool:
+def shape_cube(
+    objects: ObjectStore,
+    campaign: Campaign,
+    last_year: int,
+    guard: Callable[[], None] = lambda: None,
+) -> bool:
     """Lay the cube out up to a year; True if what it held could not stay and was removed.
 
     Another set of labels, cells, bins or selection makes another cube: its
     records go first, then its objects, and every committed year is counted
     again. Another last year only changes the length of the time axis.
+    `guard` raises `LockLost` when another run has taken over; it is called before every change.
     """
+    records = Records(objects)
+    try:
+        return _shape(objects, records, campaign, last_year, guard)
+    except LockLost:
+        # What this run removed last may have been the new holder's: every year is counted again.
+        for block in [b for b in records.list() if b.stage == "cube"]:
+            records.mark(block, OVERWRITTEN)
+        raise
+
+
+def _shape(
+    objects: ObjectStore,
+    records: Records,
+    campaign: Campaign,
+    last_year: int,
+    guard: Callable[[], None],
+) -> bool:
     wanted = _skeleton(campaign, last_year)
     identity = half_digest(stages.cube_settings(campaign))
     try:
@@ -84,11 +108,14 @@ def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool
     bound = _bound(objects) if layout is None else layout.bound
     reshaped = bound is not None and bound != identity
     if reshaped:
-        records = Records(objects)
         for block in [b for b in records.list() if b.stage == "cube"]:
+            guard()
             records.delete_all(block)
+        guard()
         forget_layout(objects, CUBE_PATH)
-        objects.delete_tree(CUBE_PATH)
+        for key in list(objects.keys(CUBE_PATH)):
+            guard()
+            objects.delete(key)
         layout = None
     # The axis shrinks when a last year lost all its frames: its chunks must not stay behind.
     last_chunk = last_year - stages.first_year(campaign)
@@ -97,6 +124,7 @@ def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool
         if len(parts) > 3 and parts[1] in (*COUNTED, "n_days_committed") and parts[2] == "c":
             index = int(parts[4] if parts[1] in COUNTED else parts[3])
             if index > last_chunk:
+                guard()
                 objects.delete(key)
     lacking = {}
     for key, data in wanted.items():
@@ -107,7 +135,7 @@ def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool
             pass
         lacking[key] = data
     recorded = None if layout is None else layout.objects
-    write_objects(objects, CUBE_PATH, wanted, lacking, recorded, identity)
+    write_objects(objects, CUBE_PATH, wanted, lacking, recorded, bound=identity, guard=guard)
     return reshaped
 
 
@@ -174,6 +202,32 @@ def publish_year(
     block = Block("cube", "", f"{year:04d}")
     guard()
     records.delete_all(block)
+    try:
+        digests = _write_year(objects, campaign, year, counter, committed, guard)
+    except LockLost:
+        # The write after the last check may have come after the new holder's: count it again.
+        records.mark(block, OVERWRITTEN)
+        raise
+    records.write(
+        Record(
+            block,
+            fingerprint,
+            digests,
+            {"days": {d: {"detections": counted[d], **facts.get(d, {})} for d in sorted(counted)}},
+        )
+    )
+    return Published(year, fingerprint, len(counted), tuple(damaged))
+
+
+def _write_year(
+    objects: ObjectStore,
+    campaign: Campaign,
+    year: int,
+    counter: Counter,
+    committed: NDArray[np.int32],
+    guard: Callable[[], None],
+) -> dict[str, str]:
+    """Replace a year's objects; returns their digests by key."""
     view = ZarrView(objects, CUBE_PATH)
     group = zarr.open_group(view, mode="r+", zarr_format=3, use_consolidated=False)
     first = (year - stages.first_year(campaign)) * MONTHS
@@ -188,15 +242,7 @@ def publish_year(
     assert isinstance(array, zarr.Array)
     array[span] = committed
     guard()
-    records.write(
-        Record(
-            block,
-            fingerprint,
-            dict(sorted(view.written.items())),
-            {"days": {d: {"detections": counted[d], **facts.get(d, {})} for d in sorted(counted)}},
-        )
-    )
-    return Published(year, fingerprint, len(counted), tuple(damaged))
+    return dict(sorted(view.written.items()))
 
 
 @dataclass(frozen=True)

@@ -184,13 +184,20 @@ def write_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
     array[...] = values
 
 
-def lay_out(objects: ObjectStore, layout: YearLayout, *, replace: bool = False) -> None:
+def lay_out(
+    objects: ObjectStore,
+    layout: YearLayout,
+    *,
+    replace: bool = False,
+    guard: Callable[[], None] = lambda: None,
+) -> None:
     """Write what a year store lacks or has otherwise; chunks of committed days are not touched.
 
     Parameters
     ----------
     replace : remove the chunks of arrays whose shape changed, instead of refusing;
         for a run that does every day of the year again
+    guard : raises `LockLost` when another run has taken over; called before every write
 
     Raises
     ------
@@ -225,9 +232,10 @@ def lay_out(objects: ObjectStore, layout: YearLayout, *, replace: bool = False) 
                 f"campaign a new store"
             )
         if reshaped:
+            guard()
             objects.delete_tree(f"{key.removesuffix('/zarr.json')}/c")
         lacking[key] = data
-    write_objects(objects, layout.path, wanted, lacking, recorded)
+    write_objects(objects, layout.path, wanted, lacking, recorded, guard=guard)
 
 
 def write_objects(
@@ -236,7 +244,9 @@ def write_objects(
     wanted: Mapping[str, bytes],
     lacking: Mapping[str, bytes],
     recorded: Mapping[str, str] | None,
+    *,
     bound: str = "",
+    guard: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the metadata and coordinates that a hierarchy lacks, and last what all of them are.
 
@@ -249,10 +259,13 @@ def write_objects(
     if not lacking and recorded == digests:
         return
     if recorded is not None and recorded != digests:
+        guard()
         objects.delete(layout_key(path))  # neither the old nor the new, until all is written
     for key, data in lacking.items():
+        guard()
         objects.write(key, data)
     if recorded != digests:
+        guard()
         write_layout(objects, LayoutRecord(path, digests, bound))
 
 
@@ -280,7 +293,9 @@ def damaged_metadata(objects: ObjectStore, path: str) -> list[str]:
     return damaged
 
 
-def mend(objects: ObjectStore, layout: YearLayout) -> list[str]:
+def mend(
+    objects: ObjectStore, layout: YearLayout, guard: Callable[[], None] = lambda: None
+) -> list[str]:
     """Write damaged metadata and coordinates again, where the wanted bytes are those recorded.
 
     Returns
@@ -298,6 +313,7 @@ def mend(objects: ObjectStore, layout: YearLayout) -> list[str]:
     wanted, recorded = layout.objects(), metadata_digests(objects, layout.path)
     mended = [key for key in damaged if key in wanted and digest(wanted[key]) == recorded[key]]
     for key in mended:
+        guard()
         objects.write(key, wanted[key])
     return mended
 
