@@ -33,6 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind.add_argument("--common", action="store_true", help="only where all detectors observed")
     kind.set_defaults(call=_plot_occurrence)
 
+    verb = verbs.add_parser("report", help="make the page of a run again, from its store alone")
+    verb.add_argument("store", help="URL of the store")
+    verb.add_argument("output", type=Path, nargs="?", help="file; default runs/<run>/report.html")
+    verb.add_argument("--run", metavar="ID", help="default the last run")
+    verb.set_defaults(call=_report)
+
     verb = verbs.add_parser(
         "noise", help="noise constants of the difference method from aurora-free frames"
     )
@@ -130,6 +136,13 @@ def _plot_occurrence(options: argparse.Namespace) -> int:
     from reprocess.plot.occurrence import draw_occurrence
 
     print(draw_occurrence(open_cube(options.store), options.output, common=options.common))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from reprocess.page.write import write_report
+
+    print(write_report(options.store, options.run, options.output))
     return 0
 
 

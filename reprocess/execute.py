@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import os
+import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -16,6 +19,9 @@ from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.sealed import seal
 from reprocess.worker import TaskResult, process_block
+
+TOTAL = "total"
+"""Among the seconds by stage of a day: the whole of it, reading and waiting included."""
 
 
 @dataclass
@@ -40,9 +46,17 @@ class Execution:
 
 @dataclass(frozen=True)
 class Progress:
-    """One task ended: what a progress bar or a log line shows."""
+    """One task ended: what a progress bar or a log line shows.
+
+    Attributes
+    ----------
+    result, error : one of them is None
+    done, total : tasks that ended, and all
+    frames, seconds : of the whole execution so far
+    """
 
     task: Task
+    result: TaskResult | None
     error: str | None
     done: int
     total: int
@@ -51,10 +65,23 @@ class Progress:
 
 
 def do_task(
-    task: Task, threads: int, *, campaign: Campaign, store_url: str, locks: Mapping[int, LockToken]
+    task: Task,
+    threads: int,
+    *,
+    campaign: Campaign,
+    store_url: str,
+    locks: Mapping[int, LockToken],
+    run_id: str,
 ) -> TaskResult:
-    """Do one task: what is sent to a worker."""
-    return process_block(task, campaign, store_url, locks[task.day.year], threads)
+    """Do one task: what is sent to a worker. Its errors say which run, day and process."""
+    started = time.perf_counter()
+    try:
+        result = process_block(task, campaign, store_url, locks[task.day.year], threads)
+    except Exception as error:
+        error.add_note(f"run {run_id}, {task.day}, on {platform.node()}, process {os.getpid()}")
+        raise
+    seconds = {**result.seconds, TOTAL: time.perf_counter() - started}
+    return dataclasses.replace(result, seconds=seconds)
 
 
 def execute(
@@ -76,7 +103,9 @@ def execute(
     execution : filled as results come, so that an interrupt loses nothing that was finished
     """
     tasks = [task for task in plan.tasks if task.day.year in locks]
-    call = functools.partial(do_task, campaign=campaign, store_url=objects.url, locks=locks)
+    call = functools.partial(
+        do_task, campaign=campaign, store_url=objects.url, locks=locks, run_id=run_id
+    )
     started = time.monotonic()
     for task, outcome in executor.run(call, tasks):
         error = None
@@ -91,6 +120,7 @@ def execute(
         on_progress(
             Progress(
                 task,
+                None if error else execution.results[task.day],
                 error,
                 len(execution.results) + len(execution.failures),
                 len(tasks),

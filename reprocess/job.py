@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import platform
+import contextlib
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from reprocess import stages
@@ -17,10 +13,11 @@ from reprocess.archive.catalogue import Catalogue, scan
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign
 from reprocess.clusters import open_executor
-from reprocess.cube.publish import Published, publish_year, shape_cube
+from reprocess.cube.publish import publish_year, shape_cube
 from reprocess.detectors.fcn import available_cores
-from reprocess.errors import LockHeld, StoreError
+from reprocess.errors import LockHeld, ReprocessError, StoreError
 from reprocess.execute import Execution, Progress, execute
+from reprocess.history import Job, last_rate, log_end, new_run_id, write_run
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
 from reprocess.plan import Plan, build_plan, dependencies, only_days
 from reprocess.request import (
@@ -30,49 +27,13 @@ from reprocess.request import (
     refuse_an_empty_archive,
     year_ranges,
 )
+from reprocess.runlog import RunLog
 from reprocess.stores.layout import YearLayout, lay_out, mend
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Block, Listing, Records, day_block
-from reprocess.stores.sealed import seal
 
 CUBE_LOCK_WAIT_S = 120.0
-LIBRARIES = (
-    "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
-    "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
-)  # fmt: skip
-
-
-@dataclass
-class Job:
-    """What a run did, for its report.
-
-    Attributes
-    ----------
-    held : years that another run is writing, and who
-    damaged : blocks whose stored bytes are not those of their record
-    ledger : frames by column, by year
-    """
-
-    run_id: str
-    campaign: Campaign
-    request: Request
-    catalogue: Catalogue
-    plan: Plan
-    execution: Execution = field(default_factory=Execution)
-    published: list[Published] = field(default_factory=list)
-    held: dict[int, str] = field(default_factory=dict)
-    damaged: dict[Block, str] = field(default_factory=dict)
-    ledger: dict[int, dict[str, int]] = field(default_factory=dict)
-    unreadable: dict[str, str] = field(default_factory=dict)
-    interrupted: bool = False
-    started: float = field(default_factory=time.time)
-    expected_frames_per_s: float | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything that was asked for is committed."""
-        return not (self.execution.failures or self.held or self.damaged or self.interrupted)
 
 
 def run_job(
@@ -80,6 +41,7 @@ def run_job(
     request: Request,
     say: Callable[[str], None],
     on_progress: Callable[[Progress], None],
+    run_id: str | None = None,
 ) -> Job:
     """Bring a campaign's stores up to date.
 
@@ -87,6 +49,7 @@ def run_job(
     ----------
     say : told what is happening, a line at a time
     on_progress : told after each task
+    run_id : the run's name; default a new one
 
     Raises
     ------
@@ -113,11 +76,45 @@ def run_job(
     )  # fmt: skip
     if request.days is not None:
         plan = only_days(plan, request.days, listing)
-    job = Job(new_run_id(), campaign, request, catalogue, plan)
-    job.expected_frames_per_s = _last_rate(objects)
+    job = Job(run_id or new_run_id(), campaign, request, catalogue, plan)
+    job.expected_frames_per_s = last_rate(objects)
     if request.dry_run:
         _fill_ledger(job, records, listing)
         return job
+    with RunLog(objects, job.run_id) as run_log:
+        run_log.add(
+            "run started", years=request.years, detectors=request.labels, cluster=request.cluster,
+            recompute=request.recompute, store=objects.url, frames=n_frames,
+            days_to_do=len(plan.tasks), days_up_to_date=len(plan.skipped),
+        )  # fmt: skip
+
+        def progressed(progress: Progress) -> None:
+            run_log.task_ended(progress)
+            on_progress(progress)
+
+        try:
+            _bring_up_to_date(job, objects, listing, settings, seen, progressed, say)
+            _fill_ledger(job, records, records.list(request.years))
+        except Exception as error:
+            job.error = f"{type(error).__name__}: {error}"
+            with contextlib.suppress(ReprocessError, OSError):  # the first error is what matters
+                write_run(job, objects)
+            raise
+        write_run(job, objects)
+        log_end(job, run_log)
+    return job
+
+
+def _bring_up_to_date(
+    job: Job,
+    objects: ObjectStore,
+    listing: Listing,
+    settings: dict[str, dict[str, Any]],
+    seen: SeenDays,
+    on_progress: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> None:
+    records = Records(objects)
     seen.save()
     with Heartbeat() as heartbeat:
         locks = _lock_years(job, objects, listing, heartbeat, say)
@@ -132,14 +129,6 @@ def run_job(
             job.interrupted = True
         finally:
             _give_back(seen, locks, heartbeat, say)
-    _fill_ledger(job, records, records.list(request.years))
-    _write_run(job, objects)
-    return job
-
-
-def new_run_id() -> str:
-    """A run's name: its start, UTC, and a few random characters."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}"
 
 
 # --- locks, tasks, cube ----------------------------------------------------------------
@@ -436,57 +425,6 @@ def _fill_ledger(job: Job, records: Records, listing: Listing) -> None:
             job.unreadable |= unreadable_frames(records, block, result.fingerprints[block])
 
 
-def _last_rate(objects: ObjectStore) -> float | None:
-    """Frames a second of the last run that processed any, for estimates."""
-    for key in sorted(objects.keys("runs"), reverse=True):
-        if key.startswith("runs/tmp/") or not key.endswith("/run.json"):
-            continue
-        try:
-            rate = json.loads(objects.read(key)).get("frames_per_s")
-        except (ValueError, FileNotFoundError):
-            continue
-        if rate:
-            return float(rate)
-    return None
-
-
 def _write_settings(records: Records, settings: dict[str, dict[str, Any]]) -> None:
     for name, document in settings.items():
         records.write_settings(name, document)
-
-
-def _write_run(job: Job, objects: ObjectStore) -> None:
-    seconds = job.execution.seconds
-    document = {
-        "run": job.run_id,
-        "campaign": job.campaign.model_dump(mode="json"),
-        "request": {
-            "years": job.request.years, "detectors": job.request.labels,
-            "cluster": job.request.cluster, "recompute": job.request.recompute,
-        },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.started)),
-        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": {"host": platform.node(), "system": platform.platform(),
-                    "processor": platform.processor(), "cores": available_cores()},
-        "software": software_versions(),
-        "tasks": {"done": len(job.execution.results), "failed": len(job.execution.failures),
-                  "skipped": len(job.plan.skipped)},
-        "seconds_by_day": {d.isoformat(): dict(r.seconds)
-                           for d, r in sorted(job.execution.results.items())},
-        "frames_per_s": job.execution.n_frames / seconds if seconds else None,
-        "failures": {d.isoformat(): text for d, text in job.execution.failures.items()},
-        "interrupted": job.interrupted,
-        "ledger": job.ledger,
-    }  # fmt: skip
-    objects.write(f"runs/{job.run_id}/run.json", seal(document))
-
-
-def software_versions() -> dict[str, str]:
-    """Versions of this package and of what its numbers come from."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

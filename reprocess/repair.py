@@ -23,7 +23,8 @@ from reprocess.detectors.fcn import available_cores
 from reprocess.errors import ArchiveError, ConfigurationError, LockHeld, StoreError
 from reprocess.execute import Progress
 from reprocess.findings import Finding, Verification
-from reprocess.job import Job, new_run_id, run_job
+from reprocess.history import Job, new_run_id
+from reprocess.job import run_job
 from reprocess.plan import Plan, build_plan, dependencies
 from reprocess.request import Request
 from reprocess.stores.layout import lay_out, metadata_digests, write_objects

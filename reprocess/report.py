@@ -14,10 +14,12 @@ from tqdm import tqdm
 
 from reprocess.archive.inputs import Column
 from reprocess.cube.open import open_cube, rates
+from reprocess.errors import ConfigurationError
 from reprocess.execute import Progress
-from reprocess.job import Job
+from reprocess.history import Job
+from reprocess.runlog import PROGRESS
 
-log = logging.getLogger("reprocess")
+log = logging.getLogger(PROGRESS)
 LISTED_MAX = 10
 
 
@@ -133,8 +135,8 @@ def summary(job: Job) -> str:
     return "\n\n".join(parts)
 
 
-def json_line(job: Job) -> str:
-    """The run as one line of JSON; the keys are in docs/rerun.md."""
+def json_line(job: Job, page: str | None = None) -> str:
+    """The run, and where its page is, as one line of JSON; the keys are in docs/rerun.md."""
     seconds = job.execution.seconds
     years: dict[str, Any] = {}
     for year in job.plan.years:
@@ -146,7 +148,7 @@ def json_line(job: Job) -> str:
             "to_do": len(tasks),
             "by_reason": job.plan.by_reason(year),
             "ledger": job.ledger.get(year, {}),
-            "frames_catalogued": _catalogued(job, year),
+            "frames_catalogued": job.catalogued(year),
             **({"held": job.held[year]} if year in job.held else {}),
         }
     store = job.campaign.store.rstrip("/")
@@ -168,6 +170,7 @@ def json_line(job: Job) -> str:
             "other_years": job.catalogue.n_other_years,
         },
         "complete": job.complete,
+        "report": page,
     }
     return json.dumps(document, sort_keys=True)
 
@@ -177,21 +180,20 @@ def _ledger_table(job: Job) -> str:
     rows = [("year", "catalogued", *columns)]
     for year in job.request.years:
         ledger = job.ledger.get(year, {})
-        total = _catalogued(job, year)
+        total = job.catalogued(year)
         if sum(ledger.values()) != total:
             raise AssertionError(f"ledger of {year}: {ledger} does not add up to {total} frames")
         rows.append((str(year), str(total), *(str(ledger.get(c, 0)) for c in columns)))
     return "Frames\n" + _table(rows)
 
 
-def _catalogued(job: Job, year: int) -> int:
-    return sum(len(e) for day, e in job.catalogue.days.items() if day.year == year)
-
-
 def _occurrence_table(job: Job) -> str | None:
     if not any(published for published in job.published) and job.execution.n_frames == 0:
         return None
-    cube = open_cube(job.campaign.store)
+    try:
+        cube = open_cube(job.campaign.store)
+    except ConfigurationError:
+        return None  # the first run of a store, interrupted before anything was counted
     total = rates(cube)
     simulated = " (simulated sky)" if job.campaign.simulated else ""
     rows = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,8 +22,10 @@ from reprocess.errors import (
     ReprocessError,
     StoreError,
 )
-from reprocess.job import Job, run_job
+from reprocess.history import Job, list_runs, new_run_id
+from reprocess.job import run_job
 from reprocess.request import Request
+from reprocess.stores.objects import open_objects
 
 SAMPLE_DIRECTORY = "sample-run"
 EXIT_COMPLETE, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_CLUSTER, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -51,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames, evidence, detections, cube, all, or a label: do it again",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument(
+        "--no-report", action="store_true", help="leave out runs/<run>/report.html, the run's page"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,23 +72,31 @@ def run(options: argparse.Namespace) -> int:
     """Run the main job from parsed arguments."""
     log_to_stderr()
     previous = signal.signal(signal.SIGTERM, _interrupt)
+    page = _Page(new_run_id(), wanted=not (options.dry_run or options.no_report))
     try:
         campaign, sample = _campaign(options)
-        job = _run(campaign, options)
+        page.store = campaign.store
+        job = _run(campaign, options, page.run_id)
         if not options.dry_run:
             print(report.summary(job))
+            page.write()
             if sample is not None:
                 _picture_and_score(campaign, sample, job)
+                page.copy(sample)
+            elif page.place is not None:
+                print(f"Report: {page.place}")
         if options.json:
-            print(report.json_line(job))
+            print(report.json_line(job, page.place))
         if job.interrupted:
             return EXIT_INTERRUPTED
         return EXIT_COMPLETE if options.dry_run or job.complete else EXIT_FAILED
     except (ClusterError, LockHeld) as error:
         print(f"error: {error}", file=sys.stderr)
+        page.write_if_run()
         return EXIT_CLUSTER
     except (LockLost, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
+        page.write_if_run()
         return EXIT_FAILED
     except ReprocessError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -107,6 +121,49 @@ def log_to_stderr() -> None:
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("reprocess").setLevel(logging.INFO)  # whoever set the root's: for the log
+
+
+class _Page:
+    """The run's page: written after the numbers, and never a reason for a run to fail."""
+
+    def __init__(self, run_id: str, *, wanted: bool) -> None:
+        self.run_id = run_id
+        self.store: str | None = None
+        self.place: str | None = None
+        self._wanted = wanted
+
+    def write(self) -> None:
+        """Write it; a failure is said, and that is all."""
+        if not self._wanted or self.store is None:
+            return
+        from reprocess.page.write import write_report
+
+        try:
+            self.place = write_report(self.store, self.run_id)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the work is committed
+            print(
+                f"the report was not written ({type(error).__name__}: {error}); what the run "
+                f"committed stands. Make it with: "
+                f"reprocess report {self.store} --run {self.run_id}",
+                file=sys.stderr,
+            )
+
+    def write_if_run(self) -> None:
+        """Write it after an error, if the run came so far that there is something to say."""
+        try:
+            begun = self.store is not None and self.run_id in list_runs(open_objects(self.store))
+        except (OSError, ReprocessError):
+            begun = False
+        if begun:
+            self.write()
+        if self.place is not None:
+            print(f"Report: {self.place}", file=sys.stderr)
+
+    def copy(self, directory: Path) -> None:
+        """Put a copy of it beside the sample's picture and score, and say where."""
+        if self.place is not None:
+            print(f"Report: {shutil.copy(self.place, directory / 'report.html')}")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -128,7 +185,7 @@ def _campaign(options: argparse.Namespace) -> tuple[Campaign, Path | None]:
     return load_campaign(path, options.overrides, store=store), directory
 
 
-def _run(campaign: Campaign, options: argparse.Namespace) -> Job:
+def _run(campaign: Campaign, options: argparse.Namespace, run_id: str) -> Job:
     try:
         years = parse_years(options.years) if options.years else campaign.years
     except ValueError as error:
@@ -145,7 +202,8 @@ def _run(campaign: Campaign, options: argparse.Namespace) -> Job:
         labels = tuple(dict.fromkeys(options.detectors.split(",")))
     request = Request(years, labels, options.cluster, options.dry_run, tuple(options.recompute))
     with report.ProgressLine() as progress:
-        job = run_job(campaign, request, logging.getLogger("reprocess").info, progress)
+        say = logging.getLogger("reprocess").info
+        job = run_job(campaign, request, say, progress, run_id)
     if options.dry_run:
         print(report.plan_table(job))
     return job

@@ -144,12 +144,14 @@ class Tiny:
         for day, time in itertools.product(days, times):
             self.put(day, time)
 
-    def run(self, *arguments, store=None):
-        """Run the main job in this process, serially."""
+    def run(self, *arguments, store=None, page=False):
+        """Run the main job in this process, serially; its page only if asked for."""
         out, err = io.StringIO(), io.StringIO()
         command = [str(self.file), "--json", *arguments]
         if "--cluster" not in arguments:
             command += ["--cluster", "serial"]
+        if not page:  # seconds of drawing, and outside what two equal runs must agree on
+            command += ["--no-report"]
         if store is not None:
             command += ["--store", str(store)]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

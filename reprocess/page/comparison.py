@@ -1,0 +1,152 @@
+"""Detectors side by side on their common denominator, by MLT and by elevation ring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from reprocess.cube.open import rates
+from reprocess.plot import captions
+
+REFERENCE_MIN = 20
+"""Cell-frames with aurora by the reference below which no factor is given."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One MLT bin or ring: cell-frames observed, with aurora by a label and by the reference."""
+
+    name: str
+    observed: int
+    aurora: int
+    reference: int | None = None
+
+    @property
+    def factor(self) -> float | None:
+        """Occurrence by the label over that by the reference; None: too few to say."""
+        if self.reference is None or self.reference < REFERENCE_MIN:
+            return None
+        return self.aurora / self.reference
+
+    def share(self, part: int | None) -> float | None:
+        """A part of the observed cell-frames, 0-1; None where none was observed."""
+        return part / self.observed if part is not None and self.observed else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A label against a reference, or alone where `reference` is None."""
+
+    label: str
+    reference: str | None
+    by_mlt: tuple[Row, ...]
+    by_ring: tuple[Row, ...]
+    total: Row
+
+
+@dataclass(frozen=True)
+class Total:
+    """One detector over all cells and MLT: all it observed, and what all compared observed."""
+
+    label: str
+    observed: int
+    aurora: int
+    observed_common: int
+    aurora_common: int
+
+
+def totals(cube: xr.Dataset) -> tuple[Total, ...]:
+    """Cell-frames of each detector."""
+    total = rates(cube)
+    names = ("n_observed", "n_aurora", "n_observed_common", "n_aurora_common")
+    return tuple(
+        Total(str(label), *(int(total[n].sel(detector=label).sum()) for n in names))
+        for label in total["detector"].values
+    )
+
+
+def compare(cube: xr.Dataset, kinds: Mapping[str, str]) -> tuple[Comparison, ...]:
+    """Compare each detector with the difference method, where both observed.
+
+    Parameters
+    ----------
+    cube : from `open_cube`
+    kinds : kind of each label, as in the campaign
+
+    Returns
+    -------
+    tuple of Comparison
+        One for each other compared label. The reference is the first compared label of kind
+        `difference`, else the first compared one. With fewer than two compared labels each
+        detector stands alone on what it observed itself.
+
+    Notes
+    -----
+    A factor is the ratio of two sums of counts over the same frames and cells,
+    so the denominators cancel. Cell-frames next to each other in sky and time
+    are not independent: a factor has no error bar from its counts alone.
+    """
+    known = [str(label) for label in cube["detector"].values]
+    compared = [label for label in map(str, cube.attrs.get("compare", known)) if label in known]
+    total = rates(cube)
+    hours = [captions.mlt_range(*bounds) for bounds in cube["mlt_bounds"].to_numpy()]
+    rings, ring_of = _rings(cube)
+    if len(compared) < 2:
+        return tuple(
+            _comparison(
+                label, None, hours, rings, ring_of,
+                _counts(total, "n_observed", label), _counts(total, "n_aurora", label), None,
+            )
+            for label in known
+        )  # fmt: skip
+    reference = next((x for x in compared if kinds.get(x) == "difference"), compared[0])
+    return tuple(
+        _comparison(
+            label, reference, hours, rings, ring_of,
+            _counts(total, "n_observed_common", label), _counts(total, "n_aurora_common", label),
+            _counts(total, "n_aurora_common", reference),
+        )
+        for label in compared
+        if label != reference
+    )  # fmt: skip
+
+
+def _counts(total: xr.Dataset, name: str, label: str) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = total[name].sel(detector=label).transpose("mlt", "cell").to_numpy()
+    return counts
+
+
+def _comparison(
+    label: str,
+    reference: str | None,
+    hours: list[str],
+    rings: list[str],
+    ring_of: NDArray[np.int64],
+    observed: NDArray[np.int64],
+    aurora: NDArray[np.int64],
+    other: NDArray[np.int64] | None,
+) -> Comparison:
+    def row(name: str, chosen: Any) -> Row:
+        other_sum = None if other is None else int(other[chosen].sum())
+        return Row(name, int(observed[chosen].sum()), int(aurora[chosen].sum()), other_sum)
+
+    return Comparison(
+        label,
+        reference,
+        by_mlt=tuple(row(name, (i,)) for i, name in enumerate(hours)),
+        by_ring=tuple(row(name, (slice(None), ring_of == i)) for i, name in enumerate(rings)),
+        total=row("all", (slice(None),)),
+    )
+
+
+def _rings(cube: xr.Dataset) -> tuple[list[str], NDArray[np.int64]]:
+    """Names of the rings by elevation, highest first, and each cell's ring."""
+    bounds = cube["cell_zenith_bounds"].transpose("cell", ...).to_numpy().astype(np.float64)
+    edges, ring_of = np.unique(bounds.round(3), axis=0, return_inverse=True)
+    names = [f"{90 - outer:.0f}–{90 - inner:.0f}°" for inner, outer in edges]
+    return names, np.asarray(ring_of, np.int64).reshape(-1)

@@ -1,0 +1,88 @@
+"""Factors on the common denominator, against counts that were written down by hand."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from reprocess.cube.open import with_rates
+from reprocess.page.comparison import REFERENCE_MIN, Row, compare, totals
+
+KINDS = {"diff": "difference", "net": "fcn"}
+
+
+def cube(counts, labels=("diff", "net"), compared=None):
+    """A cube of one month, 2 MLT bins and 3 cells (rings of 1 and 2 cells).
+
+    `counts`: outcome → label → (mlt, cell)
+    """
+    outcomes = ("observed", "aurora", "observed_common", "aurora_common")
+    data = np.array([[[counts[o][label]] for label in labels] for o in outcomes], np.int32)
+    dataset = xr.Dataset(
+        {"counts": (("outcome", "detector", "time", "mlt", "cell"), data)},
+        coords={
+            "outcome": list(outcomes),
+            "detector": list(labels),
+            "time": np.array(["2021-06"], "datetime64[s]"),
+            "mlt_bounds": (("mlt", "bound"), [[0.0, 12.0], [12.0, 24.0]]),
+            "cell_zenith_bounds": (("cell", "bound"), [[0.0, 40.0], [40.0, 80.0], [40.0, 80.0]]),
+        },
+        attrs={"compare": list(labels if compared is None else compared)},
+    )
+    return with_rates(dataset)
+
+
+COUNTS = {
+    "observed": {"diff": [[100, 100, 100], [0, 0, 0]], "net": [[120, 110, 110], [0, 0, 0]]},
+    "aurora": {"diff": [[12, 14, 16], [0, 0, 0]], "net": [[70, 60, 50], [0, 0, 0]]},
+    "observed_common": {"diff": [[90, 80, 80], [0, 0, 0]], "net": [[90, 80, 80], [0, 0, 0]]},
+    "aurora_common": {"diff": [[10, 12, 13], [0, 0, 0]], "net": [[60, 50, 40], [0, 0, 0]]},
+}
+
+
+def test_by_mlt_by_ring_and_over_all():
+    (found,) = compare(cube(COUNTS), KINDS)
+    assert (found.label, found.reference) == ("net", "diff")
+    assert found.by_mlt == (Row("00–12", 250, 150, 35), Row("12–24", 0, 0, 0))
+    assert found.by_ring == (Row("50–90°", 90, 60, 10), Row("10–50°", 160, 90, 25))
+    assert found.total == Row("all", 250, 150, 35)
+
+
+def test_the_factor_is_of_counts_and_absent_where_the_reference_has_too_few():
+    (found,) = compare(cube(COUNTS), KINDS)
+    assert found.total.factor == pytest.approx(150 / 35)
+    assert found.by_ring[0].factor is None  # 10 < 20
+    assert found.by_ring[1].factor == pytest.approx(90 / 25)
+    assert Row("", 100, 0, REFERENCE_MIN).factor == 0.0
+    assert Row("", 100, 9, REFERENCE_MIN - 1).factor is None
+
+
+def test_the_share_of_nothing_is_not_zero():
+    assert Row("", 0, 0, 0).share(0) is None
+    assert Row("", 200, 50, 10).share(50) == 0.25
+
+
+def test_the_reference_is_the_difference_method_wherever_it_stands():
+    turned = {o: {"net": by["net"], "diff": by["diff"]} for o, by in COUNTS.items()}
+    (found,) = compare(cube(turned, ("net", "diff")), KINDS)
+    assert (found.label, found.reference) == ("net", "diff")
+
+
+def test_without_a_difference_method_the_first_compared_is_the_reference():
+    (found,) = compare(cube(COUNTS), {"diff": "fcn", "net": "fcn"})
+    assert (found.label, found.reference) == ("net", "diff")
+
+
+def test_a_label_that_is_not_compared_is_left_out_and_one_alone_has_its_own_counts():
+    (first, second) = compare(cube(COUNTS, compared=["diff"]), KINDS)
+    assert (first.label, first.reference) == ("diff", None)
+    assert first.total == Row("all", 300, 42)
+    assert second.total == Row("all", 340, 180)
+    assert second.total.factor is None
+
+
+def test_totals_are_those_of_each_detector():
+    diff, net = totals(cube(COUNTS))
+    assert (diff.observed, diff.aurora, diff.observed_common, diff.aurora_common) == (
+        300, 42, 250, 35,
+    )  # fmt: skip
+    assert (net.observed, net.aurora) == (340, 180)
