@@ -23,6 +23,7 @@ from reprocess.plan import Plan, build_plan, dependencies, only_days
 from reprocess.request import (
     Request,
     check_settings,
+    open_port_warning,
     recomputed,
     refuse_an_empty_archive,
     year_ranges,
@@ -184,6 +185,9 @@ def _run_tasks(
         guard = _guard(objects, {layout.year: locks[layout.year]})
         lay_out(objects, layout, replace=again, guard=guard)
     _mend(job, objects, {task.day.year for task in tasks}, locks, say)
+    warning = open_port_warning(job.request.cluster)
+    if warning is not None:
+        say(f"warning: {warning}")
     tokens = {year: lock.token for year, lock in locks.items()}
     try:
         with open_executor(job.request.cluster, len(tasks), say) as executor:

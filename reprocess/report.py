@@ -218,10 +218,15 @@ def _share(part: int, whole: int) -> str:
 def _listed(title: str, items: dict[str, str]) -> list[str]:
     if not items:
         return []
-    lines = [f"  {name}: {reason}" for name, reason in list(items.items())[:LISTED_MAX]]
+    lines = [f"  {plain(n)}: {plain(reason)}" for n, reason in list(items.items())[:LISTED_MAX]]
     if len(items) > LISTED_MAX:
         lines.append(f"  … and {len(items) - LISTED_MAX} more")
     return ["\n".join([f"{title}: {len(items)}", *lines])]
+
+
+def plain(text: str) -> str:
+    """Text of foreign origin on one line, with what would steer a terminal escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,23 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterable[str]:
             yield from _differences(old.get(name), new.get(name), inner)
     elif old != new:
         yield f"{key}: found {new}, committed {old}"
+
+
+def open_port_warning(cluster: str) -> str | None:
+    """What to say of a scheduler whose port lets strangers run code; None where all is well."""
+    scheme, _, rest = cluster.partition("://")
+    if scheme not in ("tcp", "ws", "ucx"):
+        return None
+    host = rest.rpartition(":")[0].strip("[]")
+    try:
+        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
+            return None
+    except ValueError:
+        pass  # a name that may lead anywhere
+    return (
+        f"{cluster}: not encrypted, and open to whoever reaches the port: anyone on that network "
+        f"can run code as you. Use a tls:// scheduler, or a network that only you are on"
+    )
 
 
 def refuse_an_empty_archive(

@@ -20,8 +20,19 @@ import fsspec
 import numpy as np
 
 from reprocess.archive.pattern import NamePattern
+from reprocess.archive.readers.reader import PIXELS_MAX
+from reprocess.archive.regular import read_regular
 from reprocess.campaign import Archive
 from reprocess.errors import ArchiveError, ConfigurationError, UnreadableFrame
+
+FILE_BYTES_MAX = 3 * PIXELS_MAX + (1 << 20)
+"""Bytes of the largest file that is read: the largest image allowed, not compressed."""
+
+OF_THE_FILE = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR,
+     errno.ENXIO, errno.ENAMETOOLONG}
+)  # fmt: skip
+"""Errors that are a file's own, and stay when it is read again."""
 
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs"})
 """Protocols that list a whole tree in one sweep of keys, without directories."""
@@ -53,8 +64,8 @@ class Entry(NamedTuple):
 class Catalogue:
     """What one pass over an archive found.
 
-    Every file seen is in exactly one place: `n_files` is the entries of
-    `days`, plus `ignored`, plus `n_other_years`. Hidden files (`.name`) and
+    Every file seen, and every directory named like one, is in exactly one place: `n_files` is
+    the entries of `days`, plus `ignored`, plus `n_other_years`. Hidden files (`.name`) and
     directories of other years (where the pattern tells) are not looked at.
 
     Attributes
@@ -127,18 +138,22 @@ class ArchiveBytes:
         Raises
         ------
         UnreadableFrame
-            If the file is gone, or this user may not read it.
+            If the file is gone, this user may not read it, it is no plain file, a link that leads
+            nowhere or in a circle, or of more than `FILE_BYTES_MAX`.
         OSError
             Any other trouble: of the machine or the network, not of the frame.
         """
         try:
             if self._root is not None:
-                return (self._root / name).read_bytes()
+                return read_regular(self._root / name, FILE_BYTES_MAX)
             assert self._remote is not None
             fs, root = self._remote
             data = fs.cat_file(f"{root}/{name}")
             return bytes(data)
-        except (FileNotFoundError, PermissionError) as error:
+        except OSError as error:
+            # The frame's own trouble; any other is of the machine or the network.
+            if error.errno not in OF_THE_FILE and not isinstance(error, FileNotFoundError):
+                raise
             raise UnreadableFrame(f"cannot be read: {_reason(error)}") from error
 
 
@@ -194,6 +209,12 @@ class _Collector:
             size, modified = describe(item)
             bucket.append(Entry(name, acquired_us, size, modified))
 
+    def add_directory(self, name: str) -> None:
+        """Note a directory that is named as a frame is; what is in it is listed like any other."""
+        if "." in name and not isinstance(self._parse(name), str):
+            self.catalogue.n_files += 1
+            self.catalogue.ignored.append((_printable(name), "is a directory"))
+
     def finish(self) -> Catalogue:
         """Return the catalogue, everything in order."""
         for day, bucket in sorted(self._buckets.items()):
@@ -248,6 +269,7 @@ def _scan_local(
             except OSError as error:
                 raise _cannot_list(str(root), name, error) from error
             if is_directory:
+                collector.add_directory(name)
                 if keep(name):
                     pending.append((name, inside))
             else:

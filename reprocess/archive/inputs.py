@@ -18,7 +18,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from reprocess.archive.catalogue import ArchiveBytes, Entry
+from reprocess.archive.catalogue import FILE_BYTES_MAX, ArchiveBytes, Entry
+from reprocess.archive.regular import check_size
 from reprocess.archive.slots import SURPLUS, place
 from reprocess.campaign import Campaign
 from reprocess.errors import UnreadableFrame
@@ -162,16 +163,17 @@ def read_day(
     """
     ordered = sorted(entries, key=lambda entry: (entry.acquired_us, entry.name))
     outside = outside_range(campaign, acquired_times(ordered))
-    wanted = [entry.name for entry, out in zip(ordered, outside, strict=True) if not out]
+    wanted = [entry for entry, out in zip(ordered, outside, strict=True) if not out]
     digests: dict[str, str] = {}
     kept: dict[str, bytes] = {}
     if wanted:
         source = ArchiveBytes(campaign.archive)
         budget = _Budget(KEPT_BYTES_MAX if keep_bytes else 0)
 
-        def read(name: str) -> tuple[str, bytes | None]:
+        def read(entry: Entry) -> tuple[str, bytes | None]:
             try:
-                data = source.read(name)
+                check_size(entry.size, FILE_BYTES_MAX)  # as listed: on S3, before it is fetched
+                data = source.read(entry.name)
             except UnreadableFrame as error:
                 return f"{UNREADABLE}{error}", None
             if not data:
@@ -179,10 +181,10 @@ def read_day(
             return content_digest(data), data if budget.take(len(data)) else None
 
         with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-            for name, (digest, data) in zip(wanted, pool.map(read, wanted), strict=True):
-                digests[name] = digest
+            for entry, (digest, data) in zip(wanted, pool.map(read, wanted), strict=True):
+                digests[entry.name] = digest
                 if data is not None:
-                    kept[name] = data
+                    kept[entry.name] = data
     return DayInputs(ordered, [digests.get(e.name, "") for e in ordered], outside, kept)
 
 

@@ -364,6 +364,11 @@ def _open(
             f"{view}: is not there, although records say that days of it are committed; restore "
             f"it, or delete its records and run the campaign again"
         ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{view}: its metadata cannot be read ({error}); run `reprocess verify STORE --repair "
+            f"CAMPAIGN`"
+        ) from error
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

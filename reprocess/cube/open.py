@@ -56,6 +56,11 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
             f"{place}: found no cube, expected the {CUBE_NAME} that a finished run leaves in its "
             f"store; check the URL, or run the campaign first"
         ) from error
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise StoreError(
+            f"{place}: its metadata cannot be read ({error}); expected an occurrence cube. Run "
+            f"`reprocess verify` on the store, which tells what is damaged and can repair it"
+        ) from error
     with dataset:
         counts = dataset.get("counts")
         found = () if counts is None else counts.dims
@@ -65,7 +70,13 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
                 f"{found}, expected counts(outcome, time, detector, mlt, cell); this is not an "
                 f"occurrence cube: check the URL, or publish the cube again"
             )
-        loaded = dataset.load()
+        try:
+            loaded = dataset.load()
+        except (ValueError, RuntimeError) as error:
+            raise StoreError(
+                f"{place}: its numbers cannot be decoded ({error}). Run `reprocess verify` on the "
+                f"store, which tells what is damaged and can repair it"
+            ) from error
     described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
     described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]
     return with_rates(loaded.set_coords(dict.fromkeys(described)))

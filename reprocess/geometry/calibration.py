@@ -6,14 +6,13 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from reprocess.campaign import CameraEpoch, Campaign, Cells, Site
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.cells import CellMap, SkyCells, map_cells, ring_cells
 from reprocess.geometry.magnetic import aacgm, magnetic_north_azimuth_deg
-from reprocess.geometry.skymap import Skymap, build_skymap
+from reprocess.geometry.skymap import Skymap, build_skymap, mask_bytes
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _mask_digest(epoch: CameraEpoch) -> str | None:
     if epoch.mask is None:
         return None
     try:
-        return hashlib.sha256(Path(epoch.mask).read_bytes()).hexdigest()
+        return hashlib.sha256(mask_bytes(epoch.mask)).hexdigest()
     except OSError as error:
         raise ConfigurationError(
             f"mask {epoch.mask}: cannot be read ({error.strerror}); "
