@@ -13,10 +13,11 @@ from reprocess.archive.catalogue import Catalogue, scan
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign
 from reprocess.clusters import open_executor
-from reprocess.cube.publish import publish_year, shape_cube
+from reprocess.cube.publish import CUBE_PATH, publish_year, shape_cube
 from reprocess.detectors.fcn import available_cores
 from reprocess.errors import LockHeld, ReprocessError, StoreError
 from reprocess.execute import Execution, Progress, execute
+from reprocess.geometry.calibration import epoch_geometry
 from reprocess.history import Job, last_rate, log_end, new_run_id, write_run
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
 from reprocess.plan import Plan, build_plan, dependencies, only_days
@@ -29,7 +30,7 @@ from reprocess.request import (
     year_ranges,
 )
 from reprocess.runlog import RunLog
-from reprocess.stores.layout import YearLayout, lay_out, mend
+from reprocess.stores.layout import YearLayout, damaged_metadata, lay_out, mend
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Block, Listing, Records, day_block
@@ -82,6 +83,8 @@ def run_job(
     if request.dry_run:
         _fill_ledger(job, records, listing)
         return job
+    for epoch in campaign.camera if plan.tasks else ():
+        epoch_geometry(campaign, epoch)  # a mask that is none is told before anything is written
     with RunLog(objects, job.run_id) as run_log:
         run_log.add(
             "run started", years=request.years, detectors=request.labels, cluster=request.cluster,
@@ -312,7 +315,7 @@ def _publish(
             days := _committed_days(campaign, job.plan, job.execution, year),
         )
     }
-    if not stale:
+    if not stale and not (locks and _cube_is_damaged(objects)):
         return
     _mend(job, objects, stale, locks, say)
     cube_lock = _acquire_cube(objects, job.run_id, say)
@@ -360,6 +363,14 @@ def _cube_is_stale(
     except StoreError:
         return True  # it says what was counted: without it the counts are not vouched for
     return False
+
+
+def _cube_is_damaged(objects: ObjectStore) -> bool:
+    """Whether the cube's metadata or coordinates are not as they were laid out."""
+    try:
+        return bool(damaged_metadata(objects, CUBE_PATH))
+    except StoreError:
+        return True
 
 
 def _acquire_cube(objects: ObjectStore, run_id: str, say: Callable[[str], None]) -> Lock:

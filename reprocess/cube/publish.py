@@ -43,6 +43,7 @@ from reprocess.stores.layout import (
 )
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.records import (
+    HALF,
     OVERWRITTEN,
     Block,
     Record,
@@ -106,6 +107,10 @@ def _shape(
     except StoreError:
         layout = None  # damaged: the attributes tell as much
     bound = _bound(objects) if layout is None else layout.bound
+    if bound == "":  # the cube cannot say: its records can
+        wanted_half = stages.cube_fingerprint(campaign, {})[HALF:]
+        found = [f for b, prints in records.list().items() if b.stage == "cube" for f in prints]
+        bound = identity if found and all(f[HALF:] == wanted_half for f in found) else ""
     reshaped = bound is not None and bound != identity
     if reshaped:
         for block in [b for b in records.list() if b.stage == "cube"]:
@@ -122,8 +127,9 @@ def _shape(
     for key in list(objects.keys(CUBE_PATH)):
         parts = key.split("/")
         if len(parts) > 3 and parts[1] in (*COUNTED, "n_days_committed") and parts[2] == "c":
-            index = int(parts[4] if parts[1] in COUNTED else parts[3])
-            if index > last_chunk:
+            at = 4 if parts[1] in COUNTED else 3
+            index = parts[at] if at < len(parts) else ""
+            if index.isdecimal() and int(index) > last_chunk:
                 guard()
                 objects.delete(key)
     lacking = {}

@@ -216,7 +216,7 @@ def lay_out(
     for key, data in wanted.items():
         try:
             present = objects.read(key)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             lacking[key] = data
             continue
         if present == data:
@@ -287,7 +287,7 @@ def damaged_metadata(objects: ObjectStore, path: str) -> list[str]:
         try:
             if digest(objects.read(key)) == wanted:
                 continue
-        except (FileNotFoundError, IsADirectoryError):
+        except (FileNotFoundError, IsADirectoryError, ValueError):
             pass
         damaged.append(key)
     return damaged
@@ -354,7 +354,7 @@ def _another_shape(key: str, present: bytes, wanted: bytes) -> str | None:
     try:
         old = zarr.core.metadata.ArrayV3Metadata.from_dict(_json(present))
         new = zarr.core.metadata.ArrayV3Metadata.from_dict(_json(wanted))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None  # a group's metadata: attributes and the consolidated copy may change
     if (old.shape, old.dtype, old.chunk_grid) == (new.shape, new.dtype, new.chunk_grid):
         return None
