@@ -6,9 +6,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from reprocess import run
-from reprocess.errors import ConfigurationError, LockHeld, ReprocessError, StoreError
+from reprocess.errors import (
+    ClusterError,
+    ConfigurationError,
+    LockHeld,
+    LockLost,
+    ReprocessError,
+    ServiceUnavailable,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from reprocess.calibrate import Calibration
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind.add_argument("output", type=Path, help="picture to write: .png, .pdf or .svg")
     kind.add_argument("--common", action="store_true", help="only where all detectors observed")
     kind.set_defaults(call=_plot_occurrence)
+    kind = kinds.add_parser("cells", help="the campaign's sky cells and directions on one image")
+    kind.add_argument("campaign")
+    kind.add_argument("image", type=Path, help="an image file of the campaign's camera")
+    kind.add_argument("output", type=Path, help="picture to write: .png, .pdf or .svg")
+    kind.add_argument("--epoch", metavar="TIME", help="camera epoch valid then; default the last")
+    kind.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+    kind.set_defaults(call=_plot_cells)
+
+    verb = verbs.add_parser("calibrate", help="a camera epoch from stars")
+    _calibrate_arguments(verb.add_subparsers(dest="kind", required=True, metavar="KIND"))
 
     verb = verbs.add_parser("report", help="make the page of a run again, from its store alone")
     verb.add_argument("store", help="URL of the store")
@@ -61,17 +83,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
     verb.add_argument("--json", action="store_true", help="end with one line of JSON")
     verb.set_defaults(call=_verify)
+    verb = verbs.add_parser("copy", help="copy a store between disk and S3")
+    verb.add_argument("source", metavar="SOURCE", help="URL or directory of a store")
+    verb.add_argument("target", metavar="TARGET", help="where its copy is, or will be")
+    verb.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020; default all")
+    for side in ("source", "target"):
+        verb.add_argument(
+            f"--{side}-access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+            help="as in the campaign's store_access: endpoint_url, profile, region, anonymous …",
+        )  # fmt: skip
+    verb.set_defaults(call=_copy)
+    verb = verbs.add_parser("cluster", help="try a cluster profile, or print one to copy")
+    kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
+    kind = kinds.add_parser("check", help="start one worker and say what it finds")
+    kind.add_argument("profile", help="as for run --cluster")
+    kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
+    kind.set_defaults(call=_cluster_check)
+    kind = kinds.add_parser("show", help="print a profile that comes with the package")
+    kind.add_argument("name", help="local, slurm or slurm-gpu")
+    kind.set_defaults(call=_cluster_show)
 
     options = parser.parse_args(arguments)
     try:
         code: int = options.call(options)
-    except (StoreError, LockHeld) as error:
+    except (LockLost, StoreError, ServiceUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
-        return run.EXIT_CLUSTER if isinstance(error, LockHeld) else run.EXIT_FAILED
+        return run.EXIT_FAILED
+    except (ClusterError, LockHeld) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return run.EXIT_CLUSTER
     except ReprocessError as error:
         print(f"error: {error}", file=sys.stderr)
         return run.EXIT_CONFIGURATION
     return code
+
+
+def _calibrate_arguments(kinds: Any) -> None:
+    kind = kinds.add_parser("stars", help="from a table of stars and the pixels they were seen at")
+    kind.add_argument("table", type=Path, help="CSV; columns in docs/cameras.md")
+    kind.add_argument(
+        "--site", nargs="+", type=float, metavar="DEG",
+        help="latitude, longitude (degrees) and altitude (m): for stars given by name",
+    )  # fmt: skip
+    kind.add_argument("--time", help="UTC of the image, unless the table has time_utc")
+    kind.add_argument(
+        "--altitudes", choices=("geometric", "apparent"), default="geometric",
+        help="whether the table's elevations hold refraction (default: they do not)",
+    )  # fmt: skip
+    kind.add_argument("--image", type=Path, help="the image: gives its size, drawn under the stars")
+    kind.add_argument("--reader", default="still", help="of the image; as archive.reader")
+    kind.add_argument("--size", nargs=2, type=int, metavar="PX", help="width and height, else")
+    _fit_arguments(kind)
+    kind.add_argument("--valid-from", default="", help="start of the epoch, UTC")
+    kind.set_defaults(call=_calibrate_stars)
+
+
+def _fit_arguments(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "--model", choices=("equidistant", "polynomial", "equal-area"), default="polynomial"
+    )
+    kind.add_argument(
+        "--terms", type=int, choices=(1, 2, 3, 4), default=2, help="of the polynomial"
+    )
+    kind.add_argument("--plot", type=Path, help="picture of the residuals to write")
+    kind.add_argument("--output", type=Path, help="write the camera epoch there, not to the screen")
 
 
 def _evidence_arguments(verb: argparse.ArgumentParser) -> None:
@@ -103,7 +178,7 @@ def _verify(options: argparse.Namespace) -> int:
     path = options.repair or options.campaign
     campaign = path and load_campaign(path, options.overrides, store=options.store)
     with CheckLine() as progress:
-        found = verify_store(options.store, years, progress)
+        found = verify_store(options.store, years, progress, campaign or None)
     reconcile(found, campaign or None)
     print(found.text())
     documents = {"verification": found.document()}
@@ -114,7 +189,7 @@ def _verify(options: argparse.Namespace) -> int:
             repaired = repair_store(campaign, found, options.cluster, say, done)
         print(f"\n{repaired.text()}\n")
         with CheckLine() as progress:
-            again = verify_store(options.store, years, progress)
+            again = verify_store(options.store, years, progress, campaign)
         print(f"verified again\n{again.text()}")
         documents |= {"repair": repaired.document(), "verified_again": again.document()}
         sound = again.sound and repaired.complete
@@ -146,6 +221,83 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _plot_cells(options: argparse.Namespace) -> int:
+    from reprocess.calibrate import parse_utc, read_image
+    from reprocess.campaign import load_campaign
+    from reprocess.plot.cells import draw_cells
+
+    campaign = load_campaign(options.campaign, options.overrides)
+    epoch = campaign.camera[-1]
+    if options.epoch is not None:
+        found = campaign.epoch_at(parse_utc(options.epoch))
+        if found is None:
+            raise ConfigurationError(
+                f"--epoch {options.epoch}: no camera epoch holds then; expected a time from "
+                f"{campaign.camera[0].name} on"
+            )
+        epoch = found
+    image = read_image(options.image, campaign.archive.reader)
+    print(draw_cells(campaign, epoch, image, options.output))
+    return 0
+
+
+def _calibrate_stars(options: argparse.Namespace) -> int:
+    from reprocess import calibrate
+    from reprocess.campaign import Site
+
+    site = None
+    if options.site is not None:
+        if len(options.site) not in (2, 3):
+            raise ConfigurationError(
+                f"--site: found {len(options.site)} numbers, expected latitude, longitude and, "
+                f"if known, altitude in metres"
+            )
+        keys = ("latitude_deg", "longitude_deg", "altitude_m")
+        values = dict(zip(keys, options.site, strict=False))
+        try:
+            site = Site.model_validate({"code": "site", **values})
+        except ValueError as error:
+            raise ConfigurationError(
+                f"--site {options.site}: expected degrees and metres"
+            ) from error
+    stars = calibrate.read_star_table(options.table, site, options.time, options.altitudes)
+    image = None
+    if options.image is not None:
+        image = calibrate.read_image(options.image, options.reader)
+        size = (image.shape[1], image.shape[0])
+    elif options.size is not None:
+        size = (options.size[0], options.size[1])
+    else:
+        raise ConfigurationError("calibrate stars: expected --image FILE or --size WIDTH HEIGHT")
+    found = calibrate.calibrate_table(stars, size, options.model, options.terms)
+    return _finish_calibration(options, found, image, options.valid_from)
+
+
+def _finish_calibration(
+    options: argparse.Namespace, found: Calibration, image: Any, valid_from: str
+) -> int:
+    from reprocess import calibrate
+    from reprocess.plot.stars import draw_stars
+
+    print(calibrate.report(found))
+    if options.plot is not None:
+        print(draw_stars(found, options.plot, image))
+    fit = found.fit
+    comments = [
+        f"{fit.used.sum()} of {len(fit.used)} stars, median residual {fit.median_px:.2f} px = "
+        f"{fit.median_px * fit.degrees_per_px:.3f} deg"
+    ]
+    if not valid_from:
+        comments.append("valid_from: set it to when the camera was put as it is")
+    text = calibrate.epoch_yaml(found, valid_from or "1970-01-01T00:00:00Z", comments)
+    if options.output is None:
+        print(f"\n{text}", end="")
+    else:
+        options.output.write_text(text, encoding="utf-8")
+        print(options.output)
+    return 0
+
+
 def _noise(options: argparse.Namespace) -> int:
     from reprocess.campaign import load_campaign
     from reprocess.noise import measure_noise
@@ -162,6 +314,47 @@ def _sweep(options: argparse.Namespace) -> int:
 
     campaign = load_campaign(options.campaign, options.overrides, store=options.store)
     print(sweep(campaign, options.label, [(start, end) for start, end in options.between]))
+    return 0
+
+
+def _copy(options: argparse.Namespace) -> int:
+    from reprocess.campaign import parse_years, store_access
+    from reprocess.copy import copy_store
+    from reprocess.errors import ConfigurationError
+    from reprocess.stores.objects import open_objects
+
+    try:
+        years = parse_years(options.years) if options.years else None
+    except ValueError as error:
+        raise ConfigurationError(f"--years: expected {error}") from error
+    source = open_objects(options.source, store_access(options.source_access, "--source-access"))
+    target = open_objects(options.target, store_access(options.target_access, "--target-access"))
+    copied = copy_store(source, target, years, print)
+    print(
+        f"{copied.blocks} blocks copied ({copied.objects} objects, {copied.size / 1e6:.1f} MB), "
+        f"{copied.there} were there"
+    )
+    for block, why in sorted(copied.left.items()):
+        print(f"left: {block}: {why}", file=sys.stderr)
+    if copied.left:
+        print("run the campaign on the source again, then copy again", file=sys.stderr)
+    return run.EXIT_FAILED if copied.left else run.EXIT_COMPLETE
+
+
+def _cluster_check(options: argparse.Namespace) -> int:
+    from reprocess.clusters.check import check
+
+    findings = check(options.profile, options.store, lambda text: print(text, file=sys.stderr))
+    print("\n".join(str(finding) for finding in findings))
+    wrong = sum(finding.todo is not None for finding in findings)
+    print(f"{wrong} to mend" if wrong else "ready")
+    return run.EXIT_FAILED if wrong else run.EXIT_COMPLETE
+
+
+def _cluster_show(options: argparse.Namespace) -> int:
+    from reprocess.clusters.profiles import profile_text
+
+    print(profile_text(options.name), end="")
     return 0
 
 

@@ -37,6 +37,13 @@ class LayoutDamaged(StoreError):
     """
 
 
+class ServiceUnavailable(ReprocessError, OSError):
+    """The service behind an archive or a store gave no answer for as long as it may be waited for.
+
+    What is committed stays; run again when the service answers.
+    """
+
+
 class LockLost(ReprocessError):
     """Another run has taken over this year: stop writing at once."""
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from reprocess.campaign import Campaign
-from reprocess.clusters import Executor
+from reprocess.clusters.executors import Executor
+from reprocess.errors import ServiceUnavailable
 from reprocess.plan import Plan, Task
 from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore
@@ -116,6 +117,8 @@ def execute(
             error = f"{type(outcome).__name__}: {outcome}"
             execution.failures[task.day] = error
             _keep_failure(objects, task, outcome, run_id)
+            if isinstance(outcome, ServiceUnavailable):
+                raise outcome  # each following day would wait as long, for the same
         execution.seconds = time.monotonic() - started
         on_progress(
             Progress(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import statistics
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 from reprocess.archive.catalogue import Catalogue
 from reprocess.campaign import Campaign
 from reprocess.cube.publish import Published
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import StoreError
 from reprocess.execute import Execution
 from reprocess.plan import Plan
@@ -22,7 +23,9 @@ from reprocess.runlog import RunLog
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import Block
 from reprocess.stores.sealed import seal, unseal
+from reprocess.worker import WHOLE
 
+PACE_FRAMES_MIN = 100
 LIBRARIES = (
     "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
     "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
@@ -137,6 +140,7 @@ def _document(job: Job) -> dict[str, Any]:
         "ledger_by_day": {d.isoformat(): dict(r.ledger) for d, r in results if r.ledger},
         "unfinished": {task.day.isoformat(): len(task.entries) for task in unfinished},
         "frames_per_s": job.execution.n_frames / seconds if seconds else None,
+        "block_s_per_frame": _pace(job.execution),
         "failures": {d.isoformat(): text for d, text in sorted(job.execution.failures.items())},
         "published": {p.year: {"fingerprint": p.fingerprint, "days": p.n_days}
                       for p in job.published},
@@ -182,16 +186,35 @@ def list_runs(objects: ObjectStore) -> list[str]:
     return sorted(match["run"] for match in found if match)
 
 
-def last_rate(objects: ObjectStore) -> float | None:
-    """Frames a second of the last run that processed any, for estimates."""
+def last_number(objects: ObjectStore, key: str, cluster: str | None = None) -> float | None:
+    """A number of the last run (on that cluster) that has it, for estimates."""
     for run_id in reversed(list_runs(objects)):
         try:
-            rate = read_run(objects, run_id).get("frames_per_s")
+            run = read_run(objects, run_id)
         except StoreError:
             continue
-        if isinstance(rate, int | float) and 0 < rate < 1e9:
-            return float(rate)
+        request = run.get("request")
+        if cluster is not None and (
+            not isinstance(request, dict) or request.get("cluster") != cluster
+        ):
+            continue
+        number = run.get(key)
+        if isinstance(number, int | float) and 0 < number < 1e9:
+            return float(number)
     return None
+
+
+def _pace(execution: Execution) -> float | None:
+    """Seconds a frame takes in a block: the median over days large enough to tell.
+
+    A worker's first block holds the loading of its libraries.
+    """
+    rates = [
+        result.seconds[WHOLE] / result.n_frames
+        for result in execution.results.values()
+        if result.n_frames >= PACE_FRAMES_MIN and WHOLE in result.seconds
+    ]
+    return statistics.median(rates) if rates else None
 
 
 def software_versions() -> dict[str, str]:

@@ -10,15 +10,16 @@ from typing import Any
 
 from reprocess import stages
 from reprocess.archive.catalogue import Catalogue, scan
+from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
-from reprocess.campaign import Campaign
-from reprocess.clusters import open_executor
+from reprocess.campaign import Campaign, Fcn
+from reprocess.clusters.open import check_walltime, open_executor, runs_here
 from reprocess.cube.publish import CUBE_PATH, publish_year, shape_cube
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores, require_runtime
 from reprocess.errors import LockHeld, ReprocessError, StoreError
 from reprocess.execute import Execution, Progress, execute
 from reprocess.geometry.calibration import epoch_geometry
-from reprocess.history import Job, last_rate, log_end, new_run_id, write_run
+from reprocess.history import Job, last_number, log_end, new_run_id, write_run
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
 from reprocess.plan import Plan, build_plan, dependencies, only_days
 from reprocess.request import (
@@ -60,11 +61,14 @@ def run_job(
     ClusterError
         If there is nowhere to run; what is committed stays.
     """
-    objects = open_objects(campaign.store)
+    objects = open_objects(campaign.store, campaign.store_access)
     records = Records(objects)
     settings = check_settings(campaign, request, records)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
-    catalogue = scan(campaign.archive, request.years) if request.years else Catalogue()
+    headers = HeaderTimes(campaign.archive, objects)
+    catalogue = Catalogue()
+    if request.years:
+        catalogue = scan(campaign.archive, request.years, campaign.camera, headers)
     n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
@@ -79,10 +83,12 @@ def run_job(
     if request.days is not None:
         plan = only_days(plan, request.days, listing)
     job = Job(run_id or new_run_id(), campaign, request, catalogue, plan)
-    job.expected_frames_per_s = last_rate(objects)
+    job.expected_frames_per_s = last_number(objects, "frames_per_s")
+    _check_longest_block(job, objects)
     if request.dry_run:
         _fill_ledger(job, records, listing)
         return job
+    _check_installed(job)
     for epoch in campaign.camera if plan.tasks else ():
         epoch_geometry(campaign, epoch)  # a mask that is none is told before anything is written
     with RunLog(objects, job.run_id) as run_log:
@@ -97,7 +103,7 @@ def run_job(
             on_progress(progress)
 
         try:
-            _bring_up_to_date(job, objects, listing, settings, seen, progressed, say)
+            _bring_up_to_date(job, objects, listing, settings, seen, headers, progressed, say)
             _fill_ledger(job, records, records.list(request.years))
         except Exception as error:
             job.error = f"{type(error).__name__}: {error}"
@@ -115,10 +121,12 @@ def _bring_up_to_date(
     listing: Listing,
     settings: dict[str, dict[str, Any]],
     seen: SeenDays,
+    headers: HeaderTimes,
     on_progress: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> None:
     records = Records(objects)
+    headers.save()
     seen.save()
     with Heartbeat() as heartbeat:
         locks = _lock_years(job, objects, listing, heartbeat, say)
@@ -438,6 +446,26 @@ def _fill_ledger(job: Job, records: Records, listing: Listing) -> None:
         if result.ledger and result.ledger.get("unreadable"):
             block = day_block("frames", "", result.day)
             job.unreadable |= unreadable_frames(records, block, result.fingerprints[block])
+
+
+def _check_longest_block(job: Job, objects: ObjectStore) -> None:
+    """Refuse a cluster on which the largest day would not end well inside a job's walltime."""
+    heavy = [t for t in job.plan.tasks if any(b.stage in ("frames", "evidence") for b in t.todo)]
+    if heavy:
+        largest = max(heavy, key=lambda task: len(task.entries))
+        pace = last_number(objects, "block_s_per_frame", cluster=job.request.cluster)
+        check_walltime(job.request.cluster, largest.day, len(largest.entries), pace)
+
+
+def _check_installed(job: Job) -> None:
+    """Refuse before anything is written if the networks to be run here cannot run."""
+    if not runs_here(job.request.cluster):
+        return
+    labels = {b.label for task in job.plan.tasks for b in task.todo if b.stage == "evidence"}
+    for label in sorted(labels & set(job.campaign.detectors)):
+        settings = job.campaign.detectors[label]
+        if isinstance(settings, Fcn):
+            require_runtime(settings.runtime)
 
 
 def _write_settings(records: Records, settings: dict[str, dict[str, Any]]) -> None:

@@ -114,7 +114,7 @@ def _parse(spans: Sequence[tuple[str, str]]) -> list[tuple[np.datetime64, np.dat
 def _evidence(
     campaign: Campaign, label: str, spans: list[tuple[np.datetime64, np.datetime64]]
 ) -> tuple[NDArray[np.float16], NDArray[np.uint8], NDArray[np.datetime64]]:
-    objects = open_objects(campaign.store)
+    objects = open_objects(campaign.store, campaign.store_access)
     records = Records(objects)
     listing = records.list()
     deltas, states, times = [], [], []

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reprocess.archive.catalogue import Entry, local_root, scan
+from reprocess.archive.catalogue import scan
+from reprocess.archive.files import local_root
+from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.inputs import DayInputs
-from reprocess.archive.pattern import NamePattern
 from reprocess.campaign import Campaign, campaign_from_mapping
 from reprocess.errors import ReprocessError, StoreError
 from reprocess.findings import Verification
@@ -32,7 +33,7 @@ def reconcile(verification: Verification, campaign: Campaign | None = None) -> N
     of changed contents. What the archive has more or less than the ledger is told as a note, since
     an archive may grow; a ledger that its own record contradicts is a finding.
     """
-    objects = open_objects(verification.store)
+    objects = open_objects(verification.store, None if campaign is None else campaign.store_access)
     given = campaign is not None
     campaign = campaign or last_campaign(objects)
     if campaign is None:
@@ -41,8 +42,6 @@ def reconcile(verification: Verification, campaign: Campaign | None = None) -> N
             "give --campaign"
         )
         return
-    for year in verification.years:
-        _check_names(verification, objects, campaign, year)
     if not given and local_root(campaign.archive) is None:
         verification.not_checked.append(
             f"the archive {campaign.archive.url}: it is not on this machine; give --campaign to "
@@ -68,34 +67,11 @@ def last_campaign(objects: ObjectStore) -> Campaign | None:
     return None
 
 
-def _check_names(
-    verification: Verification, objects: ObjectStore, campaign: Campaign, year: int
-) -> None:
-    """The names and digests that a record lists against the fingerprint in its key."""
-    pattern = NamePattern(campaign.archive.pattern)
-    records = Records(objects)
-    for block, found in sorted(records.list([year]).items()):
-        if block.stage != "frames" or len(found) != 1 or found[0] in MARKS:
-            continue
-        try:
-            rows = records.read(block, found[0]).facts["frames"]
-            parsed = [pattern.parse(row[0]) for row in rows]
-            times = [-1 if isinstance(p, str) else p[1] for p in parsed]
-            entries = [Entry(row[0], t, 0, "") for row, t in zip(rows, times, strict=True)]
-            inputs = DayInputs(entries, [row[1] for row in rows], np.zeros(len(rows), bool))
-        except (StoreError, KeyError, TypeError, IndexError):
-            continue  # told by the verification
-        if half_digest(inputs.hash()) != found[0][:HALF]:
-            verification.add(
-                "ledger", record_key(block, found[0]), block,
-                "the names and digests it lists are not those of its fingerprint",
-            )  # fmt: skip
-
-
 def _check_archive(
     verification: Verification, objects: ObjectStore, campaign: Campaign, year: int
 ) -> None:
-    catalogue = scan(campaign.archive, [year])
+    headers = HeaderTimes(campaign.archive, objects)
+    catalogue = scan(campaign.archive, [year], campaign.camera, headers)
     days = {d.isoformat(): e for d, e in catalogue.days.items() if d.year == year}
     records = Records(objects)
     seen: set[str] = set()
@@ -108,10 +84,19 @@ def _check_archive(
             rows = records.read(block, found[0]).facts["frames"]
         except StoreError:
             continue
-        listed = {str(row[0]) for row in rows}
-        there = {entry.name for entry in days.get(block.day, ())}
-        if listed != there:
-            more, less = len(there - listed), len(listed - there)
+        entries = days.get(block.day, [])
+        listed = [str(row[0]) for row in rows]
+        there = {entry.name for entry in entries}
+        if listed == [entry.name for entry in entries]:
+            kept = DayInputs(entries, [row[1] for row in rows], np.zeros(len(rows), bool))
+            if half_digest(kept.hash()) != found[0][:HALF]:
+                verification.add(
+                    "ledger", record_key(block, found[0]), block,
+                    "the names, times and digests that it lists are not those of its fingerprint",
+                )  # fmt: skip
+        else:
+            mine = set(listed)
+            more, less = len(there - mine), len(mine - there)
             changed[block.day] = f"{more} frames more, {less} fewer"
     verification.checked["archive frames"] += sum(len(entries) for entries in days.values())
     verification.notes += _told("the archive is not as the ledger says", changed)

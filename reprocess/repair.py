@@ -16,10 +16,11 @@ from typing import Any
 
 from reprocess import stages
 from reprocess.archive.catalogue import Catalogue, scan
+from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import SeenDays
 from reprocess.campaign import Campaign
 from reprocess.cube.publish import CUBE_PATH, cube_objects
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import ArchiveError, ConfigurationError, LockHeld, StoreError
 from reprocess.execute import Progress
 from reprocess.findings import Finding, Verification
@@ -115,7 +116,7 @@ def repair_store(
     LockHeld
         If another run is writing one of the years.
     """
-    objects = open_objects(campaign.store)
+    objects = open_objects(campaign.store, campaign.store_access)
     repair = Repair()
     findings = verification.findings
     _mend_settings(campaign, objects, findings, repair)
@@ -205,7 +206,8 @@ def _plan(
     if years:
         say(f"archive {campaign.archive.url}: listing {', '.join(map(str, years))}")
         try:
-            catalogue = scan(campaign.archive, years)
+            headers = HeaderTimes(campaign.archive, objects)
+            catalogue = scan(campaign.archive, years, campaign.camera, headers)
         except ArchiveError as error:
             for block in sorted(b for b in daily if b.year in years and b.stage != "detections"):
                 repair.left[str(block)] = f"{error}; what is stored stays as it is"

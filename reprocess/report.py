@@ -188,6 +188,8 @@ def _ledger_table(job: Job) -> str:
 
 
 def _occurrence_table(job: Job) -> str | None:
+    if job.interrupted:  # the cube is not counted yet, and may not be there at all
+        return None
     if not any(published for published in job.published) and job.execution.n_frames == 0:
         return None
     try:
@@ -207,7 +209,10 @@ def _occurrence_table(job: Job) -> str | None:
             (label, str(observed), str(aurora), _share(aurora, observed),
              _share(int(one["n_aurora_common"].sum()), common))
         )  # fmt: skip
-    note = "clouds are not screened: rates are lower bounds"
+    screening = str(cube.attrs.get("cloud_screening", "none"))
+    note = f"clouds screened by {screening}"
+    if screening == "none":
+        note = "clouds are not screened: rates are lower bounds"
     return f"Occurrence over all cells and MLT{simulated}; {note}\n" + _table(rows)
 
 

@@ -13,13 +13,14 @@ from types import FrameType
 
 from reprocess import report
 from reprocess.campaign import Campaign, load_campaign, parse_years
-from reprocess.clusters import check_cluster
+from reprocess.clusters.open import check_cluster
 from reprocess.errors import (
     ClusterError,
     ConfigurationError,
     LockHeld,
     LockLost,
     ReprocessError,
+    ServiceUnavailable,
     StoreError,
 )
 from reprocess.history import Job, list_runs, new_run_id
@@ -39,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020 2023")
     parser.add_argument("--detectors", metavar="A,B", help="labels to run; default all")
     parser.add_argument(
-        "--cluster", default="local", metavar="NAME", help="local, serial, or tcp://HOST:PORT"
+        "--cluster",
+        default="local",
+        metavar="NAME",
+        help="serial, local, slurm, slurm-gpu, a profile FILE.yaml, or tcp://HOST:PORT",
     )
     parser.add_argument(
         "--store", metavar="URL", help="where the stores are; default the campaign's"
@@ -94,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         page.write_if_run()
         return EXIT_CLUSTER
-    except (LockLost, StoreError) as error:
+    except (LockLost, ServiceUnavailable, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         page.write_if_run()
         return EXIT_FAILED

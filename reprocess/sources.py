@@ -10,16 +10,25 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reprocess import stages
-from reprocess.archive.catalogue import ArchiveBytes, Entry
-from reprocess.archive.frames import FrameBlock, FrameStatus, prepare
+from reprocess.archive.catalogue import Entry
+from reprocess.archive.files import ArchiveBytes
+from reprocess.archive.frames import (
+    FrameBlock,
+    FrameStatus,
+    declares_levels,
+    join,
+    prepare,
+    to_eight_bits,
+)
 from reprocess.archive.inputs import Column, DayInputs, assign, read_day, reasons, tail_hash
-from reprocess.archive.readers.reader import load_reader
+from reprocess.archive.pattern import NamePattern
+from reprocess.archive.readers.reader import FrameHeader, Image, Reader, load_reader
 from reprocess.campaign import Campaign
 from reprocess.errors import UnreadableFrame
 from reprocess.stores.layout import NOT_ACQUIRED_US, DayReader, DayWriter, chunk_slots
@@ -41,35 +50,96 @@ class ArchiveDay:
         self.reason = reasons(campaign, self.inputs, self.column)
         self.digests: dict[str, str] = {}
         self._epoch = campaign.epoch_index(self.inputs.acquired)
+        self._exposure_s = np.full(len(self.inputs.entries), np.nan, np.float32)
+        self._gain = np.full(len(self.inputs.entries), np.nan, np.float32)
 
     def blocks(self) -> Iterator[tuple[int, FrameBlock]]:
         """Decode the day, a chunk of slots at a time; unreadable frames are noted, not raised."""
         reader = load_reader(self.campaign.archive.reader)
         source = ArchiveBytes(self.campaign.archive)
+        names = NamePattern(self.campaign.archive.pattern)
         chunk = chunk_slots(self.campaign.slots_per_day)
         size = self.campaign.image.size_px
         waiting = [i for i, column in enumerate(self.column) if column is None]
         waiting.sort(key=lambda index: int(self.slot[index]))
+        left = Counter(self.inputs.entries[i].file for i in waiting)
 
-        def decode(index: int) -> NDArray[np.uint8] | str:
-            try:
-                image = reader.read(self.inputs.load(index, source))
-                return prepare(image, self.campaign.camera[self._epoch[index]], size)
-            except UnreadableFrame as error:
-                return str(error)
+        def decode(indices: list[int]) -> list[_Developed | str]:
+            return self._decode(indices, reader, source, names)
 
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:
             for start in range(0, self.campaign.slots_per_day, chunk):
                 mine = [i for i in waiting if start <= self.slot[i] < start + chunk]
+                by_file: dict[str, list[int]] = {}
+                for index in mine:
+                    by_file.setdefault(self.inputs.entries[index].file, []).append(index)
+                results: dict[int, _Developed | str] = {}
+                for (file, indices), found in zip(
+                    by_file.items(), pool.map(decode, by_file.values()), strict=True
+                ):
+                    results |= dict(zip(indices, found, strict=True))
+                    left[file] -= len(indices)
+                    if not left[file]:
+                        self.inputs.data.pop(file, None)
                 decoded = []
-                for index, image in zip(mine, pool.map(decode, mine), strict=True):
-                    if isinstance(image, str):
-                        self.column[index], self.reason[index] = Column.UNREADABLE, image
+                for index in mine:
+                    result = results[index]
+                    if isinstance(result, str):
+                        self.column[index], self.reason[index] = Column.UNREADABLE, result
                     else:
                         self.column[index] = Column.OK
-                        decoded.append((index, image))
-                    self.inputs.data.pop(self.inputs.entries[index].name, None)
+                        self._exposure_s[index] = result.exposure_s
+                        self._gain[index] = result.gain
+                        decoded.append((index, result))
                 yield start, self._block(decoded, size)
+
+    def _decode(
+        self, indices: list[int], reader: Reader, source: ArchiveBytes, names: NamePattern
+    ) -> list[_Developed | str]:
+        """Decode the wanted frames of one file, or say of each why it cannot be."""
+        try:
+            data = self.inputs.load(indices[0], source)
+            single = self.inputs.entries[indices[0]].frame < 0
+            images = [reader.read(data)] if single else reader.read_all(data)
+        except UnreadableFrame as error:
+            return [str(error)] * len(indices)
+        try:
+            headers = reader.headers(data)
+        except UnreadableFrame:
+            headers = [FrameHeader()] * len(images)
+        found: list[_Developed | str] = []
+        for index in indices:
+            entry = self.inputs.entries[index]
+            number = max(entry.frame, 0)
+            try:
+                image = self._develop(images[number], self._epoch[index])
+            except UnreadableFrame as error:
+                found.append(str(error))
+                continue
+            exposure_s, gain = names.told(entry.file)
+            if np.isnan(exposure_s):
+                exposure_s = headers[number].exposure_s
+            if np.isnan(gain):
+                gain = headers[number].gain
+            found.append(_Developed(*image, exposure_s, gain))
+        return found
+
+    def _develop(
+        self, stored: Image, epoch: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
+        """The frame in 8 bits, and of a 16-bit archive also before that."""
+        bits = self.campaign.archive.bits
+        if stored.dtype.itemsize * 8 != bits:
+            raise UnreadableFrame(
+                f"has {stored.dtype.itemsize * 8} bits a count, archive.bits is {bits}"
+            )
+        camera = self.campaign.camera[epoch]
+        counts = prepare(stored, camera, self.campaign.image.size_px)
+        mono = stages.channels_of(self.campaign) == "mono"
+        if mono and not (counts[..., :1] == counts).all():
+            raise UnreadableFrame("has colour, the archive's channels are mono")
+        image = to_eight_bits(counts, camera)
+        return image, np.asarray(counts[..., : 1 if mono else 3]) if bits == 16 else None
 
     def unreadable(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Slots whose frame cannot be read, and its time in microseconds."""
@@ -85,6 +155,11 @@ class ArchiveDay:
         images = np.zeros((chunk, size, size, 3), np.uint8)
         images[block.slot - start] = block.image
         writer.write("image", start, images)
+        if block.image16 is not None:
+            deep = np.zeros((chunk, *block.image16.shape[1:]), np.uint16)
+            deep[block.slot - start] = block.image16
+            mono = deep.shape[-1] == 1
+            writer.write("image16", start, deep[..., 0] if mono else deep)
 
     def store_times(self, writer: DayWriter) -> None:
         """Write what is in each slot of the day, and when it was taken."""
@@ -98,6 +173,11 @@ class ArchiveDay:
                 status[self.slot[index]] = FrameStatus.OK if ok else FrameStatus.UNREADABLE
         writer.write("acquired", 0, acquired)
         writer.write("status", 0, status)
+        for name, values in (("exposure_s", self._exposure_s), ("gain", self._gain)):
+            by_slot = np.full(self.campaign.slots_per_day, np.nan, np.float32)
+            rows = [i for i, column in enumerate(self.column) if column is Column.OK]
+            by_slot[self.slot[rows]] = values[rows]
+            writer.write(name, 0, by_slot)
 
     def fingerprint(self) -> str:
         return stages.frames_fingerprint(self.campaign, self.day, self.inputs.hash())
@@ -113,7 +193,10 @@ class ArchiveDay:
 
     def facts(self) -> dict[str, Any]:
         """What the record keeps: every frame with its digest, and why those left out are."""
+        epochs = [self.campaign.camera[i] for i in stages.epochs_on(self.campaign, self.day)]
+        levels = {e.name: stages.level_settings(e) for e in epochs if declares_levels(e)}
         return {
+            **({"levels": levels} if levels else {}),
             "ledger": self.ledger(),
             "frames": [
                 [entry.name, digest, str(column), reason]
@@ -123,15 +206,32 @@ class ArchiveDay:
             ],
         }
 
-    def _block(self, decoded: list[tuple[int, NDArray[np.uint8]]], size: int) -> FrameBlock:
+    def _block(self, decoded: list[tuple[int, _Developed]], size: int) -> FrameBlock:
         rows = [index for index, _ in decoded]
-        images = [image for _, image in decoded]
+        images = [found.image for _, found in decoded]
+        image16 = None
+        if self.campaign.archive.bits == 16:
+            n_channels = 1 if stages.channels_of(self.campaign) == "mono" else 3
+            deep = [found.image16 for _, found in decoded if found.image16 is not None]
+            image16 = np.stack(deep) if deep else np.zeros((0, size, size, n_channels), np.uint16)
         return FrameBlock(
             slot=self.slot[rows],
             image=np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8),
             acquired=self.inputs.acquired[rows],
             epoch=self._epoch[rows],
+            image16=image16,
+            exposure_s=self._exposure_s[rows],
+            gain=self._gain[rows],
         )
+
+
+class _Developed(NamedTuple):
+    """One decoded frame."""
+
+    image: NDArray[np.uint8]
+    image16: NDArray[np.uint16] | None
+    exposure_s: float
+    gain: float
 
 
 class StoredDay:
@@ -151,6 +251,8 @@ class StoredDay:
         self._reader = DayReader(objects, path, day, campaign.slots_per_day, record.objects)
         self._status = self._reader.read("status")
         self._acquired = self._reader.read("acquired")
+        self._exposure_s = self._reader.read("exposure_s")
+        self._gain = self._reader.read("gain")
 
     def blocks(self) -> Iterator[tuple[int, FrameBlock]]:
         chunk = chunk_slots(self._campaign.slots_per_day)
@@ -159,6 +261,10 @@ class StoredDay:
             if not len(ok):
                 continue
             acquired = self._acquired[start + ok].astype("datetime64[us]")
+            image16 = None
+            if self._campaign.archive.bits == 16:
+                deep = self._reader.read("image16", start, chunk)[ok]
+                image16 = deep[..., np.newaxis] if deep.ndim == 3 else deep
             yield (
                 start,
                 FrameBlock(
@@ -166,6 +272,9 @@ class StoredDay:
                     image=self._reader.read("image", start, chunk)[ok],
                     acquired=acquired,
                     epoch=self._campaign.epoch_index(acquired),
+                    image16=image16,
+                    exposure_s=self._exposure_s[start + ok],
+                    gain=self._gain[start + ok],
                 ),
             )
 
@@ -174,24 +283,12 @@ class StoredDay:
         return slots, self._acquired[slots]
 
 
-def join(blocks: list[FrameBlock]) -> FrameBlock:
-    """One block of several, in order."""
-    return FrameBlock(
-        slot=np.concatenate([b.slot for b in blocks]),
-        image=np.concatenate([b.image for b in blocks]),
-        acquired=np.concatenate([b.acquired for b in blocks]),
-        epoch=np.concatenate([b.epoch for b in blocks]),
-    )
-
-
 def latest(context: FrameBlock | None, block: FrameBlock, window_s: float) -> FrameBlock:
     """The frames that the next block may look back at: the last `window_s` before its first."""
     joined = block if context is None else join([context, block])
     oldest = block.acquired[-1] - np.timedelta64(round(window_s * 1e6), "us")
     keep = joined.acquired >= oldest
-    return FrameBlock(
-        joined.slot[keep], joined.image[keep], joined.acquired[keep], joined.epoch[keep]
-    )
+    return joined[keep]
 
 
 def one_ahead(

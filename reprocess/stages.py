@@ -17,10 +17,18 @@ from typing import Any
 import numpy as np
 
 from reprocess.archive.frames import FrameStatus
+from reprocess.archive.pattern import NamePattern
 from reprocess.archive.readers.reader import load_reader
 from reprocess.campaign import CameraEpoch, Campaign
 from reprocess.detectors.detector import Detector, EvidenceStatus, load_detector
-from reprocess.geometry.calibration import epoch_geometry, geometry_settings
+from reprocess.flags import digest
+from reprocess.geometry.calibration import (
+    cell_places,
+    epoch_geometry,
+    geometry_settings,
+    magnetic_epoch,
+)
+from reprocess.geometry.cells import CellFlag
 from reprocess.stores.layout import (
     ACQUIRED,
     Coordinate,
@@ -32,10 +40,20 @@ from reprocess.stores.layout import (
 from reprocess.stores.records import fingerprint, half_digest
 
 STAGES = ("frames", "evidence", "detections", "cube")
-FRAMES_VARIABLES = ("image", "acquired", "status")
 DETECTIONS_VARIABLES = (
     "fraction", "acquired", "status", "mlt", "sun_elevation", "moon_elevation",
 )  # fmt: skip
+
+
+def frames_variables(campaign: Campaign) -> tuple[str, ...]:
+    """The arrays of a frames store along time."""
+    deep = ("image16",) if campaign.archive.bits == 16 else ()
+    return ("image", *deep, "acquired", "status", "exposure_s", "gain")
+
+
+def channels_of(campaign: Campaign) -> str:
+    """`rgb` or `mono`: as the campaign declares, else what the reader's format usually holds."""
+    return campaign.archive.channels or load_reader(campaign.archive.reader).channels
 
 
 def frames_path(year: int) -> str:
@@ -79,12 +97,22 @@ def epochs_in(campaign: Campaign, year: int) -> tuple[int, ...]:
 
 
 def _epochs_between(campaign: Campaign, start: datetime, end: datetime) -> tuple[int, ...]:
-    ends = [epoch.valid_from for epoch in campaign.camera[1:]] + [datetime.max.replace(tzinfo=UTC)]
     return tuple(
         index
-        for index, (epoch, until) in enumerate(zip(campaign.camera, ends, strict=True))
+        for index, (epoch, until) in enumerate(
+            zip(campaign.camera, campaign.epoch_ends, strict=True)
+        )
         if epoch.valid_from < end and until > start
     )
+
+
+def _changes(campaign: Campaign, after: datetime, before: datetime) -> tuple[str, ...]:
+    """Instants strictly between two times at which an epoch begins, or ends before the next."""
+    begins = [epoch.valid_from for epoch in campaign.camera[1:]]
+    found = {t.isoformat() for t in begins if after < t < before}
+    ends = [e.valid_until for e in campaign.camera if e.valid_until not in (None, *begins)]
+    found |= {f"until {t.isoformat()}" for t in ends if t is not None and after < t < before}
+    return tuple(sorted(found))
 
 
 # --- settings -----------------------------------------------------------------
@@ -100,6 +128,9 @@ def frames_settings(campaign: Campaign) -> dict[str, Any]:
         "cadence_s": campaign.cadence_s,
         "phase_s": campaign.phase_s,
         "process": campaign.process.model_dump(mode="json"),
+        "bits": campaign.archive.bits,
+        "channels": channels_of(campaign),
+        "name_fields": NamePattern(campaign.archive.pattern).name_fields,
     }
 
 
@@ -109,7 +140,13 @@ def evidence_settings(campaign: Campaign, label: str) -> dict[str, Any]:
 
 
 def _crop_settings(epoch: CameraEpoch) -> dict[str, Any]:
-    return epoch.model_dump(mode="json", include={"image_width_px", "image_height_px", "crop"})
+    crop = epoch.model_dump(mode="json", include={"image_width_px", "image_height_px", "crop"})
+    return {**crop, **level_settings(epoch)}
+
+
+def level_settings(epoch: CameraEpoch) -> dict[str, Any]:
+    """How an epoch's counts become 8 bits."""
+    return epoch.model_dump(mode="json", include={"black_level", "white_level", "channel_response"})
 
 
 @functools.lru_cache(maxsize=64)
@@ -118,10 +155,10 @@ def _geometry_half(campaign: Campaign, epochs: tuple[int, ...]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _frames_settings_of(campaign: Campaign, epochs: tuple[int, ...]) -> str:
+def _frames_settings_of(
+    campaign: Campaign, epochs: tuple[int, ...], changes: tuple[str, ...]
+) -> str:
     crops = [_crop_settings(campaign.camera[i]) for i in epochs]
-    # The instant of a change counts only on the day that it falls on.
-    changes = [campaign.camera[i].name for i in epochs[1:]]
     return half_digest([frames_settings(campaign), crops, changes])
 
 
@@ -142,7 +179,11 @@ def _detections_settings_of(campaign: Campaign, label: str, epochs: tuple[int, .
 def cube_settings(campaign: Campaign) -> dict[str, Any]:
     """Everything about the cube that is not a count: bins, selection, labels, cells."""
     return {
-        "cube": campaign.cube.model_dump(mode="json"),
+        "cube": campaign.cube.model_dump(mode="json", exclude={"flags"}),
+        "flags": [
+            {**table.model_dump(mode="json", exclude={"table"}), "content": digest(table)}
+            for table in campaign.cube.flags
+        ],
         "compare": campaign.compared,
         "labels": tuple(campaign.detectors),
         "cells": campaign.cells.model_dump(mode="json"),
@@ -163,7 +204,10 @@ def first_year(campaign: Campaign) -> int:
 
 def frames_fingerprint(campaign: Campaign, day: date, inputs: str) -> str:
     """Fingerprint of a frames block; `inputs` is the hash of the day's names, times, contents."""
-    return fingerprint(inputs, _frames_settings_of(campaign, epochs_on(campaign, day)))
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    # The instant of a change counts only on the day that it falls on.
+    changes = _changes(campaign, start, start + timedelta(days=1))
+    return fingerprint(inputs, _frames_settings_of(campaign, epochs_on(campaign, day), changes))
 
 
 def evidence_fingerprint(
@@ -185,8 +229,8 @@ def _evidence_settings_key(campaign: Campaign, label: str, day: date) -> Any:
     # A change of camera shortly before midnight decides which earlier frames may be looked at.
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     reach = timedelta(seconds=context_s(campaign, label))
-    changes = [e.name for e in campaign.camera[1:] if midnight - reach < e.valid_from <= midnight]
-    return [settings, changes] if reach and changes else settings
+    changes = _changes(campaign, midnight - reach, midnight + timedelta(microseconds=1))
+    return [settings, list(changes)] if reach and changes else settings
 
 
 def detections_fingerprint(campaign: Campaign, label: str, day: date, evidence: str) -> str:
@@ -216,6 +260,28 @@ def frames_layout(campaign: Campaign, year: int) -> YearLayout:
     """`frames/<year>.zarr`: the archive's frames, cropped to the sky and scaled once."""
     size = campaign.image.size_px
     slots = campaign.slots_per_day
+    mono = channels_of(campaign) == "mono"
+    deep: tuple[Variable, ...] = ()
+    if campaign.archive.bits == 16:
+        deep = (
+            Variable(
+                "image16",
+                ("y", "x") if mono else ("y", "x", "channel"),
+                (size, size) if mono else (size, size, 3),
+                "uint16",
+                0,
+                {"long_name": "frame at the archive's full depth, cropped and scaled like image",
+                 "units": "1", "comment": "counts as stored by the camera; see status"},
+                chunk_slots(slots),
+            ),
+        )  # fmt: skip
+    scaled = (
+        "floor(255 (image16 - black) / (white - black) / response + 0.5), 0 to 255; the levels of "
+        "each camera epoch are in the records; see status"
+        if deep
+        else "counts as stored by the camera, unless its epoch declares levels, which are then in "
+        "the records; see status"
+    )
     return YearLayout(
         path=frames_path(year),
         year=year,
@@ -229,19 +295,33 @@ def frames_layout(campaign: Campaign, year: int) -> YearLayout:
                 "uint8",
                 0,
                 {"long_name": "frame, cropped to the sky disk and scaled; row 0 is the image top",
-                 "units": "1", "comment": "counts as stored by the camera; see status"},
+                 "units": "1", "comment": scaled},
                 chunk_slots(slots),
             ),
+            *deep,
             ACQUIRED,
             status_variable(
                 {member.name.lower(): int(member) for member in FrameStatus},
                 "what is in this slot",
             ),
+            Variable("exposure_s", (), (), "float32", float("nan"),
+                     {"long_name": "exposure time, as the file or its name tells it",
+                      "units": "s"}),
+            Variable("gain", (), (), "float32", float("nan"),
+                     {"long_name": "gain, as the file or its name tells it, in the camera's unit",
+                      "units": "1"}),
         ),
         coordinates=(
             Coordinate("channel", ("channel",), np.array(["red", "green", "blue"])),
         ),
-        attributes={"title": "all-sky frames", **campaign_attributes(campaign)},
+        attributes={
+            "title": "all-sky frames",
+            "camera_channels": (
+                "mono: red, green and blue are equal copies of one channel" if mono else "rgb"
+            ),
+            "camera_bits": campaign.archive.bits,
+            **campaign_attributes(campaign),
+        },
     )  # fmt: skip
 
 
@@ -340,6 +420,7 @@ def cell_coordinates(campaign: Campaign, year: int | None = None) -> list[Coordi
         Coordinate("cell_azimuth_bounds", ("cell", "bound"),
                    np.stack([cells.azimuth_min_deg, cells.azimuth_max_deg], 1).astype("float32"),
                    {"long_name": f"azimuths of the cell's edges from {reference}", **degree}),
+        *_cell_places(campaign),
     ]  # fmt: skip
     if year is not None:
         epochs = [campaign.camera[i] for i in epochs_in(campaign, year)]
@@ -348,13 +429,47 @@ def cell_coordinates(campaign: Campaign, year: int | None = None) -> list[Coordi
             Coordinate("epoch", ("epoch",), np.array([e.name for e in epochs]),
                        {"long_name": "camera epoch, by the time it is valid from"}),
             Coordinate("cell_n_pixels", ("epoch", "cell"),
-                       np.stack([m.n_pixels for m in maps]).astype("int32"),
+                       _by_epoch([m.n_pixels for m in maps], cells.n_cells, "int32"),
                        {"long_name": "visible pixels behind the cell", "units": "1"}),
             Coordinate("cell_visible_share", ("epoch", "cell"),
-                       np.stack([m.visible_share for m in maps]).astype("float32"),
+                       _by_epoch([m.visible_share for m in maps], cells.n_cells, "float32"),
                        {"long_name": "visible share of the cell's solid angle", "units": "1"}),
+            Coordinate("cell_quality", ("epoch", "cell"),
+                       _by_epoch([m.flags for m in maps], cells.n_cells, "uint8"),
+                       {"long_name": "why the cell is never observed; 0 = it is",
+                        "flag_masks": [int(flag) for flag in CellFlag],
+                        "flag_meanings": "hidden few_pixels"}),
         ]  # fmt: skip
     return found
+
+
+def _cell_places(campaign: Campaign) -> list[Coordinate]:
+    places = cell_places(campaign)
+    height = f"at {campaign.cells.emission_height_km:g} km"
+    when = magnetic_epoch(campaign).date().isoformat()
+    texts = {
+        "latitude": ("latitude_deg", f"geodetic latitude of the cell's centre {height}", "degree"),
+        "longitude": ("longitude_deg", f"longitude of the cell's centre {height}", "degree"),
+        "mlat": ("mlat_deg", f"AACGM-v2 latitude of the cell's centre {height}, {when}", "degree"),
+        "mlon": ("mlon_deg", f"AACGM-v2 longitude of the cell's centre {height}, {when}", "degree"),
+    }
+    found = [
+        Coordinate(f"cell_{name}_deg", ("cell",), getattr(places, source).astype("float32"),
+                   {"long_name": text, "units": units})
+        for name, (source, text, units) in texts.items()
+    ]  # fmt: skip
+    # Not rounded: which bin a frame falls into is counted from it again.
+    return [
+        *found,
+        Coordinate("cell_mlt_offset_h", ("cell",), places.mlt_offset_h,
+                   {"long_name": f"MLT of the cell's centre {height} minus the station's",
+                    "units": "hour"}),
+    ]  # fmt: skip
+
+
+def _by_epoch(rows: list[Any], n_cells: int, dtype: str) -> np.ndarray:
+    """(epoch, cell) array; a year that lies in a gap between epochs has no row."""
+    return np.array(rows, dtype=dtype).reshape(len(rows), n_cells)
 
 
 def _evidence_status() -> Variable:

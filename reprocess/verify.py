@@ -23,6 +23,7 @@ import zarr
 
 from reprocess.archive.frames import FrameStatus
 from reprocess.archive.inputs import Column
+from reprocess.campaign import Campaign, FlagTable
 from reprocess.cube.publish import CUBE_PATH
 from reprocess.cube.recount import recount_year
 from reprocess.detectors.detector import EvidenceStatus
@@ -66,6 +67,7 @@ def verify_store(
     store_url: str,
     years: Iterable[int] | None = None,
     on_progress: Progress = lambda _done, _total: None,
+    campaign: Campaign | None = None,
 ) -> Verification:
     """Check what a store holds against its own records.
 
@@ -74,6 +76,7 @@ def verify_store(
     store_url : directory or fsspec URL
     years : default all that the store holds
     on_progress : told as objects are read
+    campaign : tells how the store is reached, and the flag tables that its cube was counted with
 
     Raises
     ------
@@ -86,7 +89,7 @@ def verify_store(
     counted. Memory: the names of all objects, and what counting a year needs. A year that a run is
     writing is not checked, since it changes meanwhile.
     """
-    objects = open_objects(store_url)
+    objects = open_objects(store_url, None if campaign is None else campaign.store_access)
     store = _Inventory.take(objects)
     if not store.blocks and not store.hierarchies:
         raise ConfigurationError(
@@ -111,6 +114,7 @@ def verify_store(
     total = sum(len(keys) for path, keys in store.hierarchies.items() if store.year(path) in free)
     with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="verify") as pool:
         check = _Check(objects, store, result, pool, on_progress, total)
+        check.flags = () if campaign is None else campaign.cube.flags
         check.settings()
         for year in free:
             check.year(year)
@@ -186,8 +190,7 @@ class _Check:
         self.pool = pool
         self.on_progress = on_progress
         self.done, self.total = 0, total
-        self.bad: set[str] = set()
-        self.bound: dict[str, Any] = {}
+        self.flags: tuple[FlagTable, ...] = ()
 
     # --- one year ---------------------------------------------------------------------
 
@@ -432,7 +435,7 @@ class _Check:
         """Count the year again from its detections, and compare every number."""
         self.result.checked["cube-years recounted"] += 1
         try:
-            for difference in recount_year(self.objects, year):
+            for difference in recount_year(self.objects, year, self.flags):
                 self.result.add("count", CUBE_PATH, block, difference)
         except ReprocessError as error:
             self.result.not_checked.append(f"counts of {year}: {error}")

@@ -20,18 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprocess import stages
-from reprocess.archive.frames import FrameBlock
+from reprocess.archive.frames import FrameBlock, join
 from reprocess.archive.inputs import tail_hash
 from reprocess.archive.seen import tail
 from reprocess.campaign import Campaign
 from reprocess.detectors.detector import Evidence, EvidenceStatus
-from reprocess.detectors.fcn import available_cores
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import LayoutDamaged, LockLost, StoreError
 from reprocess.geometry.calibration import station_mlon_deg
 from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
 from reprocess.geometry.magnetic import mlt_hours
 from reprocess.plan import Task
-from reprocess.sources import ArchiveDay, StoredDay, join, latest, one_ahead
+from reprocess.sources import ArchiveDay, StoredDay, latest, one_ahead
 from reprocess.stores.layout import (
     NOT_ACQUIRED_US,
     DayReader,
@@ -50,6 +50,9 @@ from reprocess.stores.records import (
     day_block,
 )
 
+WHOLE = "block"
+"""Among a result's seconds: the wall time of the whole day; stages overlap."""
+
 
 @dataclass(frozen=True)
 class TaskResult:
@@ -61,7 +64,7 @@ class TaskResult:
     inputs, tails : what the day's frames hash to (`seen.Known`); None and empty if not read
     context : what the end of the day before hashes to, by its length in seconds, if it was read
     ledger : frames by column; None if the frames stage did not run
-    seconds : wall time by stage
+    seconds : wall time by stage, and of the whole block
     """
 
     day: date
@@ -94,7 +97,7 @@ def process_block(
     StoreError, OSError
         If the store or the archive fails; what was committed before stays.
     """
-    objects = open_objects(store_url)
+    objects = open_objects(store_url, campaign.store_access)
     block = _DayBlock(task, campaign, objects, lock, threads or available_cores())
     try:
         return block.erase() if task.erase else block.run()
@@ -128,6 +131,7 @@ class _DayBlock:
     # --- the whole day ---------------------------------------------------------
 
     def run(self) -> TaskResult:
+        began = time.perf_counter()
         frames = day_block("frames", "", self.day)
         source: ArchiveDay | StoredDay | None = None
         read: ArchiveDay | None = None
@@ -171,6 +175,7 @@ class _DayBlock:
                 self._distrust(day_block("evidence", label, self.day), error)
                 raise
             self._write_detections(label, measured_day)
+        self._spent(WHOLE, began)
         return TaskResult(
             day=self.day,
             fingerprints=self.fingerprints,
@@ -281,7 +286,7 @@ class _DayBlock:
                 stored.result()
         if writer is not None and read is not None:
             read.store_times(writer)
-            read.digests = writer.finish(stages.FRAMES_VARIABLES)
+            read.digests = writer.finish(stages.frames_variables(self.campaign))
 
     def _context(self, window_s: float) -> tuple[FrameBlock | None, str]:
         """The frames before midnight, decoded from the archive, and what they hash to."""

@@ -15,6 +15,8 @@ import yaml
 
 from reprocess import run
 
+pytest_plugins = ["s3_services"]
+
 SIZE_PX = 32
 CADENCE_S = 600
 TIMES = ("00:00", "00:10", "23:40", "23:50")

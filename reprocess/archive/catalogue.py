@@ -1,58 +1,61 @@
 """Which frames exist: one pass over the archive, by UTC day.
 
-A file's name tells its time. Nothing is opened. The listing is complete or an
-error: a directory that cannot be read must never look like removed frames.
+Where a file's name tells its time, nothing is opened; where only the file itself
+does, `headers` reads it once. The listing is complete or an error: a directory
+that cannot be read must never look like removed frames.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
-import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec
 import numpy as np
 
+from reprocess.archive.clock import Clock
+from reprocess.archive.files import local_root, open_bucket, open_remote, say_why
+from reprocess.archive.headers import FileState, HeaderTimes
 from reprocess.archive.pattern import NamePattern
-from reprocess.archive.readers.reader import PIXELS_MAX
-from reprocess.archive.regular import read_regular
-from reprocess.campaign import Archive
-from reprocess.errors import ArchiveError, ConfigurationError, UnreadableFrame
+from reprocess.archive.s3 import list_bucket
+from reprocess.campaign import Archive, CameraEpoch
+from reprocess.errors import ArchiveError, ConfigurationError
+from reprocess.stores.s3 import S3Object, is_s3
 
-FILE_BYTES_MAX = 3 * PIXELS_MAX + (1 << 20)
-"""Bytes of the largest file that is read: the largest image allowed, not compressed."""
+OBJECT_STORES = frozenset({"gs", "gcs"})
+"""fsspec's protocols that list a whole tree in one sweep of keys, without directories."""
 
-OF_THE_FILE = frozenset(
-    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR,
-     errno.ENXIO, errno.ENAMETOOLONG}
-)  # fmt: skip
-"""Errors that are a file's own, and stay when it is read again."""
-
-OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs"})
-"""Protocols that list a whole tree in one sweep of keys, without directories."""
+_US_PER_DAY = 86_400_000_000
 
 
 class Entry(NamedTuple):
-    """One file of the archive that is a frame by its name.
+    """One frame of the archive.
 
     Attributes
     ----------
-    name : path relative to the archive's URL, `/`-separated
-    acquired_us : microseconds since 1970, UTC, as the name tells
-    size : bytes
+    name : path of its file relative to the archive's URL, `/`-separated; for one of several
+        frames in a file `path#number`
+    acquired_us : microseconds since 1970, UTC, middle of the exposure (`clock.Clock`)
+    size : bytes of the file
     modified : mtime in ns, or the object's ETag; empty where unknown
+    frame : which frame of the file, from 0; -1 = the file's only one
     """
 
     name: str
     acquired_us: int
     size: int
     modified: str
+    frame: int = -1
+
+    @property
+    def file(self) -> str:
+        """The file's path relative to the archive's URL."""
+        return self.name if self.frame < 0 else self.name.rpartition("#")[0]
 
     @property
     def acquired(self) -> np.datetime64:
@@ -74,7 +77,7 @@ class Catalogue:
         wanted years it holds 31 December before each of them, if there
     ignored : (name, reason) of files that are no frames by their name, and of
         directory links that lead back up
-    n_files : files seen
+    n_files : files seen; a file of several frames counts once for each
     n_other_years : frames of years that were not asked for
     """
 
@@ -84,13 +87,20 @@ class Catalogue:
     n_other_years: int = 0
 
 
-def scan(archive: Archive, years: Iterable[int]) -> Catalogue:
+def scan(
+    archive: Archive,
+    years: Iterable[int],
+    epochs: Sequence[CameraEpoch] = (),
+    headers: HeaderTimes | None = None,
+) -> Catalogue:
     """List an archive's frames of some years.
 
     Parameters
     ----------
     archive : Archive
     years : UTC years wanted; the day before each is kept too, as context
+    epochs : camera epochs, whose clock offset and time stamps correct the times told
+    headers : times that files tell, as remembered; default an empty memory
 
     Returns
     -------
@@ -100,79 +110,30 @@ def scan(archive: Archive, years: Iterable[int]) -> Catalogue:
     Raises
     ------
     ArchiveError
-        If the archive or any directory of it cannot be listed.
+        If the archive or any directory of it cannot be listed, or a file that alone tells its
+        time cannot be read.
     ConfigurationError
-        If the pattern or the URL's protocol is not known.
+        If the pattern or the URL's protocol is not known, or the reader's format has no times
+        where `archive.time` looks for them.
     """
     pattern = NamePattern(archive.pattern)
     wanted = frozenset(years)
-    collector = _Collector(pattern, wanted)
-    keep = functools.partial(_keeps, pattern, wanted)
-    root = local_root(archive)
-    if root is None:
-        _scan_remote(archive, pattern, keep, collector)
+    clock = Clock(archive.timezone, epochs)
+    keep = functools.partial(_keeps, pattern, wanted, clock.reach_days)
+    collector: _Collector
+    if archive.time == "name":
+        collector = _Collector(pattern, wanted, clock)
     else:
+        memory = HeaderTimes(archive) if headers is None else headers
+        collector = _HeaderCollector(pattern, wanted, clock, memory)
+    root = local_root(archive)
+    if root is not None:
         _scan_local(root, keep, collector)
+    elif is_s3(archive.url):
+        _scan_s3(archive, pattern, wanted, clock.reach_days, keep, collector)
+    else:
+        _scan_remote(archive, pattern, keep, collector)
     return collector.finish()
-
-
-def local_root(archive: Archive) -> Path | None:
-    """Return the archive's directory, or None where it is not on a local file system."""
-    if "://" not in archive.url:
-        return Path(archive.url)
-    if archive.url.startswith("file://"):
-        return Path(archive.url.removeprefix("file://"))
-    return None
-
-
-class ArchiveBytes:
-    """The bytes of an archive's files; safe to call from several threads."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._root = local_root(archive)
-        self._remote = None if self._root is not None else open_remote(archive)
-
-    def read(self, name: str) -> bytes:
-        """Return all bytes of one file.
-
-        Raises
-        ------
-        UnreadableFrame
-            If the file is gone, this user may not read it, it is no plain file, a link that leads
-            nowhere or in a circle, or of more than `FILE_BYTES_MAX`.
-        OSError
-            Any other trouble: of the machine or the network, not of the frame.
-        """
-        try:
-            if self._root is not None:
-                return read_regular(self._root / name, FILE_BYTES_MAX)
-            assert self._remote is not None
-            fs, root = self._remote
-            data = fs.cat_file(f"{root}/{name}")
-            return bytes(data)
-        except OSError as error:
-            # The frame's own trouble; any other is of the machine or the network.
-            if error.errno not in OF_THE_FILE and not isinstance(error, FileNotFoundError):
-                raise
-            raise UnreadableFrame(f"cannot be read: {_reason(error)}") from error
-
-
-def open_remote(archive: Archive) -> tuple[Any, str]:
-    """Open the file system behind an archive's URL; returns it and the path of the archive.
-
-    Raises
-    ------
-    ConfigurationError
-        If no file system serves the URL's protocol.
-    """
-    try:
-        fs, root = fsspec.core.url_to_fs(archive.url, use_listings_cache=False)
-    except (ValueError, ImportError) as error:
-        raise ConfigurationError(
-            f"archive.url: {archive.url}: {error}; "
-            f"expected a directory or a URL whose protocol fsspec knows"
-        ) from error
-    return fs, root.rstrip("/")
 
 
 def _order(entry: Entry) -> tuple[int, str]:
@@ -182,10 +143,12 @@ def _order(entry: Entry) -> tuple[int, str]:
 class _Collector:
     """Puts each file where it belongs; called once a file, so kept lean."""
 
-    def __init__(self, pattern: NamePattern, years: frozenset[int]) -> None:
+    def __init__(self, pattern: NamePattern, years: frozenset[int], clock: Clock) -> None:
         self.catalogue = Catalogue()
+        self._pattern = pattern
         self._parse = pattern.parse
         self._years = years
+        self._clock = None if clock.is_plain else clock
         self._buckets: dict[date, list[Entry] | None] = {}
 
     def add(self, name: str, item: Any, describe: Callable[[Any], tuple[int, str]]) -> None:
@@ -196,11 +159,13 @@ class _Collector:
             self.catalogue.ignored.append((_printable(name), parsed))
             return
         day, acquired_us = parsed
-        try:
-            bucket = self._buckets[day]
-        except KeyError:
-            wanted = _is_wanted(day.year, day.month, day.day, self._years)
-            bucket = self._buckets[day] = [] if wanted else None
+        if self._clock is not None:
+            corrected = self._clock.utc_us(acquired_us)
+            if isinstance(corrected, str):
+                self.catalogue.ignored.append((_printable(name), corrected))
+                return
+            day, acquired_us = _day_of(corrected), corrected
+        bucket = self._bucket(day)
         if bucket is None:
             self.catalogue.n_other_years += 1
         elif not name.isascii() and _printable(name) != name:
@@ -224,17 +189,94 @@ class _Collector:
         self.catalogue.ignored.sort()
         return self.catalogue
 
+    def _bucket(self, day: date) -> list[Entry] | None:
+        """The entries of a UTC day; None if it is not wanted."""
+        try:
+            return self._buckets[day]
+        except KeyError:
+            wanted = _is_wanted(day.year, day.month, day.day, self._years)
+            found: list[Entry] | None = [] if wanted else None
+            self._buckets[day] = found
+            return found
 
-def _is_wanted(year: int | None, month: int | None, day: int | None, years: frozenset[int]) -> bool:
-    """Tell whether a date, or the known part of one, can be wanted or the eve of a wanted year."""
+
+class _HeaderCollector(_Collector):
+    """Collects files by name first; their times, and how many frames they hold, come after."""
+
+    def __init__(
+        self, pattern: NamePattern, years: frozenset[int], clock: Clock, headers: HeaderTimes
+    ) -> None:
+        super().__init__(pattern, years, clock)
+        self._headers = headers
+        self._always = clock
+        self._files: list[FileState] = []
+
+    def add(self, name: str, item: Any, describe: Callable[[Any], tuple[int, str]]) -> None:
+        """Note a file whose name can be that of a wanted frame."""
+        told = self._pattern.partial_date(name)
+        if isinstance(told, str):
+            self.catalogue.n_files += 1
+            self.catalogue.ignored.append((_printable(name), told))
+        elif not _is_wanted(*told, self._years, self._always.reach_days):
+            self.catalogue.n_files += 1
+            self.catalogue.n_other_years += 1
+        elif not name.isascii() and _printable(name) != name:
+            self.catalogue.n_files += 1
+            self.catalogue.ignored.append((_printable(name), "the name is not UTF-8"))
+        else:
+            self._files.append(FileState(name, *describe(item), str(told[0] or "all")))
+
+    def finish(self) -> Catalogue:
+        """Read the headers that are not remembered, and put each frame on its day."""
+        for file, frames in self._headers.resolve(sorted(self._files)):
+            if isinstance(frames, str):
+                self.catalogue.n_files += 1
+                self.catalogue.ignored.append((file.name, frames))
+                continue
+            for index, (told_us, offset_s) in enumerate(frames):
+                name = file.name if len(frames) == 1 else f"{file.name}#{index:03d}"
+                self.catalogue.n_files += 1
+                if told_us is None:
+                    self.catalogue.ignored.append((name, "its header tells no time"))
+                    continue
+                corrected = self._always.utc_us(told_us, offset_s)
+                if isinstance(corrected, str):
+                    self.catalogue.ignored.append((name, corrected))
+                    continue
+                bucket = self._bucket(_day_of(corrected))
+                if bucket is None:
+                    self.catalogue.n_other_years += 1
+                else:
+                    which = index if len(frames) > 1 else -1
+                    bucket.append(Entry(name, corrected, file.size, file.modified, which))
+        return super().finish()
+
+
+def _day_of(acquired_us: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=acquired_us // _US_PER_DAY)
+
+
+def _is_wanted(
+    year: int | None,
+    month: int | None,
+    day: int | None,
+    years: frozenset[int],
+    reach_days: int = 0,
+) -> bool:
+    """Tell whether a date, or the known part of one, can be wanted or the eve of a wanted year.
+
+    `reach_days` is by how much a told date may differ from the UTC day.
+    """
     if year is None or year in years:
         return True
-    return year + 1 in years and month in (None, 12) and day in (None, 31)
+    if year + 1 in years and month in (None, 12) and (day is None or day >= 31 - reach_days):
+        return True
+    return year - 1 in years and month in (None, 1) and (day or 1) <= reach_days
 
 
-def _keeps(pattern: NamePattern, years: frozenset[int], directory: str) -> bool:
+def _keeps(pattern: NamePattern, years: frozenset[int], reach_days: int, directory: str) -> bool:
     """Tell whether a directory may hold frames that are wanted."""
-    return _is_wanted(*pattern.directory_date(directory), years)
+    return _is_wanted(*pattern.directory_date(directory), years, reach_days)
 
 
 def _scan_local(
@@ -303,6 +345,27 @@ def _describe_local(item: os.DirEntry[str]) -> tuple[int, str]:
     return stat.st_size, str(stat.st_mtime_ns)
 
 
+def _scan_s3(
+    archive: Archive,
+    pattern: NamePattern,
+    years: frozenset[int],
+    reach_days: int,
+    keep: Callable[[str], bool],
+    collector: _Collector,
+) -> None:
+    def add(name: str, found: S3Object) -> None:
+        collector.add(name, found, lambda item: (item.size, item.tag))
+
+    try:
+        found_any = list_bucket(open_bucket(archive), pattern, years, reach_days, keep, add)
+    except (ConfigurationError, OSError) as error:
+        raise ArchiveError(
+            f"the archive cannot be listed: {error}. Nothing was planned or changed"
+        ) from error
+    if not found_any:
+        raise _cannot_list(archive.url, "", FileNotFoundError())
+
+
 def _scan_remote(
     archive: Archive,
     pattern: NamePattern,
@@ -313,7 +376,6 @@ def _scan_remote(
     fs, root = open_remote(archive)
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     sweeps = bool(protocols & OBJECT_STORES)
-    errors = _listing_errors(protocols)
     pending = [""]
     found_any = False
     while pending:
@@ -323,7 +385,7 @@ def _scan_remote(
         try:
             found = fs.find(path, detail=True).values() if sweep else fs.ls(path, detail=True)
             items: list[dict[str, Any]] = list(found)
-        except errors as error:
+        except (OSError, ValueError) as error:
             raise _cannot_list(archive.url, directory, error) from error
         found_any = found_any or bool(items)
         for name, item in _relative(items, root):
@@ -336,14 +398,6 @@ def _scan_remote(
                 collector.add(name, item, _describe_remote)
     if not found_any and not fs.isdir(root):
         raise _cannot_list(archive.url, "", FileNotFoundError())
-
-
-def _listing_errors(protocols: set[str]) -> tuple[type[Exception], ...]:
-    """What a listing raises; no credentials and no connection to S3 are no OSError."""
-    if not protocols & {"s3", "s3a"}:
-        return (OSError, ValueError)
-    botocore = importlib.import_module("botocore.exceptions")
-    return (OSError, ValueError, botocore.BotoCoreError)
 
 
 def _relative(items: list[dict[str, Any]], root: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -363,18 +417,9 @@ def _cannot_list(root: str, directory: str, error: Exception) -> ArchiveError:
     if directory:
         where += f": directory {_printable(directory)!r}"
     return ArchiveError(
-        f"{where} cannot be listed ({_reason(error)}); expected a directory this user can read. "
+        f"{where} cannot be listed ({say_why(error)}); expected a directory this user can read. "
         f"Check archive.url, the mount and the permissions: nothing was planned or changed"
     )
-
-
-def _reason(error: Exception) -> str:
-    """Say why, without paths or request numbers where the kind says all: it enters digests."""
-    if isinstance(error, FileNotFoundError):
-        return os.strerror(errno.ENOENT)
-    if isinstance(error, PermissionError):
-        return os.strerror(errno.EACCES)
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
 
 
 def _printable(name: str) -> str:

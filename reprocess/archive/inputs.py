@@ -18,7 +18,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from reprocess.archive.catalogue import FILE_BYTES_MAX, ArchiveBytes, Entry
+from reprocess.archive.catalogue import Entry
+from reprocess.archive.files import FILE_BYTES_MAX, ArchiveBytes
 from reprocess.archive.regular import check_size
 from reprocess.archive.slots import SURPLUS, place
 from reprocess.campaign import Campaign
@@ -52,10 +53,11 @@ class DayInputs:
     ----------
     entries : in order of (acquired, name)
     digest : first 32 hexadecimal characters of the SHA-256 of each file's
-        bytes; empty outside the processed range (those are not read);
+        bytes, for one of several frames of a file together with its number; empty
+        outside the processed range (those are not read);
         `unreadable: ` and the reason where the bytes cannot be read or are none
     outside : (n,) bool array, True outside the processed range
-    data : bytes by name of those files that were kept
+    data : bytes by path of those files that were kept
     """
 
     entries: list[Entry]
@@ -83,7 +85,7 @@ class DayInputs:
         return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
 
     def load(self, index: int, source: ArchiveBytes) -> bytes:
-        """Return an entry's bytes, those that were hashed.
+        """Return the bytes of an entry's file, those that were hashed.
 
         Raises
         ------
@@ -93,7 +95,8 @@ class DayInputs:
             If the file is no longer the one that was hashed, or cannot be read for
             another reason: the block fails and is done again.
         """
-        name, digest = self.entries[index].name, self.digest[index]
+        entry, digest = self.entries[index], self.digest[index]
+        name = entry.file
         if digest.startswith(UNREADABLE):
             raise UnreadableFrame(digest.removeprefix(UNREADABLE))
         data = self.data.get(name)
@@ -103,7 +106,7 @@ class DayInputs:
             data = source.read(name)
         except UnreadableFrame as error:
             raise OSError(f"{name}: changed while its day was processed ({error})") from error
-        if digest and content_digest(data) != digest:
+        if digest and _frame_digest(content_digest(data), entry) != digest:
             raise OSError(f"{name}: changed while its day was processed")
         return data
 
@@ -116,6 +119,13 @@ def acquired_times(entries: Sequence[Entry]) -> NDArray[np.datetime64]:
 def content_digest(data: bytes) -> str:
     """Return what identifies a file's content in fingerprints."""
     return hashlib.sha256(data).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def _frame_digest(file_digest: str, entry: Entry) -> str:
+    """What identifies one frame's content: its file's, and which of its frames it is."""
+    if entry.frame < 0 or file_digest.startswith(UNREADABLE):
+        return file_digest
+    return content_digest(f"{file_digest}#{entry.frame}".encode())
 
 
 def outside_range(campaign: Campaign, times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
@@ -152,7 +162,7 @@ def read_day(
     campaign : Campaign
     entries : of one UTC day, in any order
     threads : int
-        Files read at once; the result does not depend on it.
+        Files read at once; more over a network. The result does not depend on it.
     keep_bytes : bool
         Hold the bytes, up to `KEPT_BYTES_MAX`, for the decoding that follows.
 
@@ -163,29 +173,35 @@ def read_day(
     """
     ordered = sorted(entries, key=lambda entry: (entry.acquired_us, entry.name))
     outside = outside_range(campaign, acquired_times(ordered))
-    wanted = [entry for entry, out in zip(ordered, outside, strict=True) if not out]
+    inside = [entry for entry, out in zip(ordered, outside, strict=True) if not out]
+    sizes = {entry.file: entry.size for entry in inside}
+    wanted = list(sizes)
     digests: dict[str, str] = {}
     kept: dict[str, bytes] = {}
     if wanted:
         source = ArchiveBytes(campaign.archive)
         budget = _Budget(KEPT_BYTES_MAX if keep_bytes else 0)
 
-        def read(entry: Entry) -> tuple[str, bytes | None]:
+        def read(name: str) -> tuple[str, bytes | None]:
             try:
-                check_size(entry.size, FILE_BYTES_MAX)  # as listed: on S3, before it is fetched
-                data = source.read(entry.name)
+                check_size(sizes[name], FILE_BYTES_MAX)  # as listed: on S3, before it is fetched
+                data = source.read(name)
             except UnreadableFrame as error:
                 return f"{UNREADABLE}{error}", None
             if not data:
                 return f"{UNREADABLE}empty file (0 bytes)", None
             return content_digest(data), data if budget.take(len(data)) else None
 
-        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-            for entry, (digest, data) in zip(wanted, pool.map(read, wanted), strict=True):
-                digests[entry.name] = digest
+        with ThreadPoolExecutor(max_workers=source.at_once(threads)) as pool:
+            for name, (digest, data) in zip(wanted, pool.map(read, wanted), strict=True):
+                digests[name] = digest
                 if data is not None:
-                    kept[entry.name] = data
-    return DayInputs(ordered, [digests.get(e.name, "") for e in ordered], outside, kept)
+                    kept[name] = data
+    found = [
+        "" if out else _frame_digest(digests[entry.file], entry)
+        for entry, out in zip(ordered, outside, strict=True)
+    ]
+    return DayInputs(ordered, found, outside, kept)
 
 
 class _Budget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date, timedelta
 
@@ -13,6 +14,10 @@ _DIRECTIVES = {
     "S": "[0-9]{2}", "f": "[0-9]{1,6}", "j": "[0-9]{3}", "y": "[0-9]{2}", "b": "|".join(MONTHS),
 }  # fmt: skip
 _DAY_DIRECTIVES = "Yymbdj"
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+NAME_FIELDS = ("exposure_ms", "exposure_s", "gain")
+"""What a name may tell beside its time, written `{exposure_ms}` in a pattern."""
+_TOKENS = r"(%.?|\*+|\{(?:" + "|".join(NAME_FIELDS) + r")\})"
 _EPOCH = date(1970, 1, 1).toordinal()
 _US_PER_DAY = 86_400_000_000
 
@@ -24,9 +29,10 @@ class NamePattern:
     ----------
     text : str
         Literal text, `*` (anything but `/`), and the directives %Y %m %d %H %M
-        %S %f %j %y %b %% with all their digits (%f: 1 to 6). Case counts. A
-        directive that occurs again must have the same value. With a `/` it is
-        matched against the path in the archive, else against the file's name.
+        %S %f %j %y %b %% with all their digits (%f: 1 to 6), and the numbers
+        {exposure_ms}, {exposure_s}, {gain}. Case counts. A directive that occurs
+        again must have the same value. With a `/` it is matched against the path
+        in the archive, else against the file's name.
 
     Raises
     ------
@@ -50,7 +56,33 @@ class NamePattern:
     @property
     def prunes(self) -> bool:
         """Whether the first directory of the pattern tells the year."""
-        return bool(self._directories) and "Y" in self._directories[0][1]
+        return bool(self._directories) and not {"Y", "y"}.isdisjoint(self._directories[0][1])
+
+    @property
+    def name_fields(self) -> tuple[str, ...]:
+        """Which of `NAME_FIELDS` the pattern has."""
+        return tuple(name for name in NAME_FIELDS if name in self._fields)
+
+    def told(self, name: str) -> tuple[float, float]:
+        """Exposure in seconds and gain that a name tells; NaN for what it does not."""
+        match = self._match(name) if self.name_fields else None
+        exposure_s = gain = math.nan
+        if match is not None:
+            values = {n: float(match.group(self._fields[n])) for n in self.name_fields}
+            exposure_s = values.get("exposure_s", values.get("exposure_ms", math.nan) / 1000)
+            gain = values.get("gain", math.nan)
+        return exposure_s, gain
+
+    def partial_date(self, name: str) -> tuple[int | None, int | None, int | None] | str:
+        """Year, month and day as far as a name tells them, or why it is no frame's name."""
+        match = self._match(name)
+        if match is None:
+            return f"does not match the pattern {self.text}"
+        known = {d: match.group(self._fields[d]) for d in self._date_fields}
+        return _known_date(known)
+
+    def _match(self, name: str) -> re.Match[str] | None:
+        return self._matcher.fullmatch(name if self._on_path else name.rpartition("/")[2])
 
     def parse(self, name: str) -> tuple[date, int] | str:
         """Read the time in a name.
@@ -63,8 +95,7 @@ class NamePattern:
         -------
         (UTC day, microseconds since 1970), or the reason why it is no frame
         """
-        subject = name if self._on_path else name.rpartition("/")[2]
-        match = self._matcher.fullmatch(subject)
+        match = self._match(name)
         if match is None:
             return f"does not match the pattern {self.text}"
         key = match.group(*self._date_groups)
@@ -86,6 +117,42 @@ class NamePattern:
             return clock
         return day[0], day[1] + clock
 
+    @property
+    def n_directories(self) -> int:
+        """Directories above a frame; 0 where the pattern is matched against the name alone."""
+        return len(self._directories)
+
+    def prefix(self, year: int, day: date | None = None) -> str:
+        """Return what the path of every frame of a year, or of a day, begins with.
+
+        Empty where the paths do not tell the year from their beginning on.
+        """
+        if not self._on_path:
+            return ""
+        known = {"Y": f"{year:04d}", "y": f"{year % 100:02d}"}
+        if day is not None:
+            known |= {"m": f"{day.month:02d}", "d": f"{day.day:02d}", "j": f"{day:%j}"}
+            known["b"] = MONTHS[day.month - 1]
+        parts: list[str] = []
+        tells_year = False
+        for token in re.split(_TOKENS, self.text, flags=re.DOTALL):
+            if token == "%%" or not re.fullmatch(_TOKENS, token):
+                parts.append(token.replace("%%", "%"))
+            elif token[1:] in known:
+                tells_year = tells_year or token == "%Y"
+                parts.append(known[token[1:]])
+            else:
+                break
+        return "".join(parts) if tells_year else ""
+
+    def may_lead_to_frames(self, directory: str) -> bool:
+        """Tell whether a directory's path matches the beginning of the pattern."""
+        parts = directory.split("/")
+        return len(parts) <= len(self._directories) and all(
+            re.fullmatch(expression, part)
+            for part, (expression, _) in zip(parts, self._directories, strict=False)
+        )
+
     def directory_date(self, directory: str) -> tuple[int | None, int | None, int | None]:
         """Read the year, month and day that a directory's path tells; None where it does not.
 
@@ -101,22 +168,38 @@ class NamePattern:
             if match is None:
                 break
             known.update({d: match[group] for d, group in fields.items()})
-        if "Y" in known and "j" in known:
-            day = _calendar_day({d: v for d, v in known.items() if d in _DAY_DIRECTIVES})
-            if not isinstance(day, str):
-                return day[0].year, day[0].month, day[0].day
-        year, month, of_month = (int(known[d]) if d in known else None for d in "Ymd")
-        return year, month, of_month
+        return _known_date(known)
+
+
+def _known_date(known: dict[str, str]) -> tuple[int | None, int | None, int | None]:
+    """Year, month and day of the directives that are there; None for what they do not tell."""
+    has_year = "Y" in known or "y" in known
+    if has_year and "j" in known:
+        day = _calendar_day({d: v for d, v in known.items() if d in _DAY_DIRECTIVES})
+        if not isinstance(day, str):
+            return day[0].year, day[0].month, day[0].day
+    month = MONTHS.index(known["b"]) + 1 if "b" in known else None
+    if "m" in known:
+        month = int(known["m"])
+    return _year(known) if has_year else None, month, int(known["d"]) if "d" in known else None
+
+
+def _year(fields: dict[str, str]) -> int:
+    """The year; of two digits alone, one of 1969-2068."""
+    return int(fields["Y"]) if "Y" in fields else (int(fields["y"]) + 31) % 100 + 1969
 
 
 def _compile(text: str) -> tuple[str, dict[str, int]]:
     """Translate a pattern; returns the expression and the group of each directive."""
     fields: dict[str, int] = {}
     parts: list[str] = []
-    tokens = iter(re.split(r"(%.?|\*+)", text, flags=re.DOTALL))
+    tokens = iter(re.split(_TOKENS, text, flags=re.DOTALL))
     for token in tokens:
         if token.startswith("*"):
             parts.append("[^/]*")
+        elif token[1:-1] in NAME_FIELDS and token == f"{{{token[1:-1]}}}":
+            fields[token[1:-1]] = len(fields) + 1
+            parts.append(f"({_NUMBER})")
         elif token == "%%" or not token.startswith("%"):
             parts.append(re.escape(token.replace("%%", "%")))
         elif (directive := token[1:]) not in _DIRECTIVES:
@@ -147,12 +230,9 @@ def _calendar_day(fields: dict[str, str]) -> tuple[date, int] | str:
     A two-digit year alone is of 1969-2068.
     """
     shown = " ".join(f"%{d}={v}" for d, v in fields.items())
-    if "Y" in fields:
-        year = int(fields["Y"])
-    elif "y" in fields:
-        year = (int(fields["y"]) + 31) % 100 + 1969
-    else:
+    if "Y" not in fields and "y" not in fields:
         return f"no year in the name ({shown})"
+    year = _year(fields)
     month = MONTHS.index(fields["b"]) + 1 if "b" in fields else int(fields.get("m", 0))
     try:
         if "j" in fields:

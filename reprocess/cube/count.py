@@ -105,8 +105,8 @@ class Counter:
         ----------
         group : int, or (n,) integer array
             Month 0-11 of the day, or the group of each frame; -1 = none, not counted.
-        mlt_bin : (n,) integer array
-            -1 = no bin, not counted.
+        mlt_bin : (n,) or (n, cell) integer array
+            Bin of each frame, or of each cell of each frame; -1 = no bin, not counted.
         selected : (n,) bool array
             Whether the frame passed the Sun and Moon selection.
         fractions : label → (n, cell) uint8 array
@@ -128,6 +128,9 @@ class Counter:
             for label, array in fractions.items()
             if array is not None
         }
+        if mlt_bin.ndim == 2:
+            self._add_by_cell(group, mlt_bin, selected, given)
+            return
         order, starts, groups, bins = self._runs(group, mlt_bin, selected)
         if len(order) == 0:
             return
@@ -140,6 +143,56 @@ class Counter:
             # 255 has every bit set: OR-ing it in makes a cell not observed and nothing else.
             common = given[label] if unobserved is None else given[label] | unobserved
             self._count(2, label, common, order, starts, groups, bins)
+
+    def _add_by_cell(
+        self,
+        group: int | NDArray[np.integer[Any]],
+        mlt_bin: NDArray[np.integer[Any]],
+        selected: NDArray[np.bool_],
+        given: Mapping[str, NDArray[np.uint8]],
+    ) -> None:
+        """As `add_day`, each cell in a bin of its own."""
+        n = len(mlt_bin)
+        groups = np.broadcast_to(np.asarray(group, dtype=np.int64), (n,))
+        if mlt_bin.shape != (n, self.n_cells):
+            raise ValueError(f"mlt_bin: found {mlt_bin.shape}, expected {(n, self.n_cells)}")
+        self._check_frames(groups, mlt_bin, selected, n)
+        frames = np.flatnonzero(selected & (groups >= 0)).astype(np.int64)
+        bins = np.ascontiguousarray(mlt_bin, dtype=np.int16)
+        common = None
+        if self.compare and all(label in given for label in self.compare):
+            common = _unobserved([given[label] for label in self.compare])
+        counted = [(0, label, fraction) for label, fraction in given.items()]
+        if self.compare and all(label in given for label in self.compare):
+            counted += [
+                (2, label, given[label] if common is None else given[label] | common)
+                for label in self.compare
+            ]
+        for outcome, label, fraction in counted:
+            detector = self.detectors.index(label)
+            _count_cells(
+                fraction,
+                frames,
+                np.ascontiguousarray(groups),
+                bins,
+                np.uint8(self.fraction_min),
+                self.counts[outcome : outcome + 2, :, detector],
+                self.n_days[outcome : outcome + 2, :, detector],
+            )
+
+    def _check_frames(
+        self,
+        groups: NDArray[np.int64],
+        bins: NDArray[np.integer[Any]],
+        selected: NDArray[np.bool_],
+        n: int,
+    ) -> None:
+        if selected.shape != (n,) or selected.dtype != np.bool_:
+            raise ValueError(f"selected: found {selected.dtype} {selected.shape}, expected bool")
+        if n and not -1 <= groups.min() <= groups.max() < self.n_groups:
+            raise ValueError(f"group outside -1 to {self.n_groups - 1}")
+        if n and not -1 <= bins.min() <= bins.max() < self.n_mlt:
+            raise ValueError(f"MLT bin outside -1 to {self.n_mlt - 1}")
 
     def _checked(self, label: str, fraction: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
         if fraction.dtype != np.uint8 or fraction.shape != (n, self.n_cells):
@@ -159,12 +212,7 @@ class Counter:
         n = len(mlt_bin)
         groups = np.broadcast_to(np.asarray(group, dtype=np.int64), (n,))
         bins = np.asarray(mlt_bin, dtype=np.int64)
-        if selected.shape != (n,) or selected.dtype != np.bool_:
-            raise ValueError(f"selected: found {selected.dtype} {selected.shape}, expected bool")
-        if n and not -1 <= groups.min() <= groups.max() < self.n_groups:
-            raise ValueError(f"group outside -1 to {self.n_groups - 1}")
-        if n and not -1 <= bins.min() <= bins.max() < self.n_mlt:
-            raise ValueError(f"MLT bin outside -1 to {self.n_mlt - 1}")
+        self._check_frames(groups, bins, selected, n)
         frames = np.flatnonzero(selected & (bins >= 0) & (groups >= 0))
         keys = groups[frames] * self.n_mlt + bins[frames]
         ranks = np.argsort(keys, kind="stable")
@@ -345,6 +393,40 @@ def mlt_bin_index(mlt_hours: ArrayLike, n_bins: int, centred: bool = False) -> N
     return np.where(finite, index, NO_BIN).astype(np.int16)
 
 
+def mlt_bin_of_cells(
+    mlt_hours: ArrayLike, offset_h: ArrayLike, n_bins: int, centred: bool = False
+) -> NDArray[np.int16]:
+    """Find the MLT bin of each cell of each frame.
+
+    Parameters
+    ----------
+    mlt_hours : (n,) float32 array, the station's MLT as stored
+    offset_h : (cell,) float64 array, a cell's MLT minus the station's; NaN = the cell has none
+    n_bins, centred : as in `mlt_bounds`
+
+    Returns
+    -------
+    (n, cell) int16 array, -1 where either is not finite
+    """
+    station = np.asarray(mlt_hours, dtype=np.float64)[:, None]
+    return mlt_bin_index(station + np.asarray(offset_h, np.float64), n_bins, centred)
+
+
+def own_mlt_offset_h(
+    offset_h: ArrayLike, zenith_deg: ArrayLike, elevation_min_deg: float
+) -> NDArray[np.float64]:
+    """Offsets of the cells that have an MLT of their own: NaN for centres below the limit.
+
+    Parameters
+    ----------
+    offset_h : (cell,) float64 array, hours
+    zenith_deg : (cell,) float array of the centres; compared in float32, as stored
+    elevation_min_deg : lowest elevation, degrees; itself included
+    """
+    high = np.asarray(zenith_deg, np.float32) <= np.float32(90.0 - elevation_min_deg)
+    return np.where(high, np.asarray(offset_h, np.float64), np.nan)
+
+
 def _unobserved(fractions: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
     """(n, cell) array, 255 where any of several labels did not observe, else 0; None for one."""
     if len(fractions) == 1:
@@ -400,3 +482,35 @@ def _count_runs(
             counts[1, group, bin_, cell] += aurora[cell]
             n_days[0, group, bin_, cell] += observed[cell] > 0
             n_days[1, group, bin_, cell] += aurora[cell] > 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_cells(
+    fraction: NDArray[np.uint8],
+    frames: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    bins: NDArray[np.int16],
+    fraction_min: np.uint8,
+    counts: NDArray[np.int32],
+    n_days: NDArray[np.int32],
+) -> None:
+    """Add one day's frames to (2, group, mlt, cell) counts, each cell in its own bin."""
+    _, n_groups, n_mlt, n_cells = counts.shape
+    met = np.zeros((2, n_groups, n_mlt, n_cells), dtype=np.bool_)
+    for i in frames:
+        group = groups[i]
+        for cell in range(n_cells):
+            bin_ = bins[i, cell]
+            value = fraction[i, cell]
+            if bin_ < 0 or value == np.uint8(255):
+                continue
+            counts[0, group, bin_, cell] += 1
+            met[0, group, bin_, cell] = True
+            if value >= fraction_min:
+                counts[1, group, bin_, cell] += 1
+                met[1, group, bin_, cell] = True
+    for outcome in range(2):
+        for group in range(n_groups):
+            for bin_ in range(n_mlt):
+                for cell in range(n_cells):
+                    n_days[outcome, group, bin_, cell] += met[outcome, group, bin_, cell]

@@ -12,23 +12,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from reprocess.campaign import Cube, FlagTable
 from reprocess.cube.count import (
     OUTCOMES,
     Counter,
     fraction_min,
     mlt_bin_index,
+    mlt_bin_of_cells,
     mlt_bounds,
-    select_frames,
+    own_mlt_offset_h,
 )
 from reprocess.cube.open import with_rates
+from reprocess.cube.selection import attributes, cells_left_out, select
 from reprocess.cube.tables import GroupKeys, GroupTable, as_table, month_table, table_of
+from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stages import detections_path
 from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year, metadata_digests
@@ -44,17 +48,23 @@ _PER_FRAME = ("acquired", "mlt", "sun_elevation", "moon_elevation")
 
 
 def count_occurrence(
-    store_url: str,
+    store_url: str | ObjectStore,
     groups: GroupKeys | None = None,
     *,
     years: Iterable[int] | None = None,
     labels: Sequence[str] | None = None,
     max_age: np.timedelta64 | None = None,
     by_mlt: bool = True,
+    mlt: Literal["station", "cell"] = "station",
+    mlt_elevation_min_deg: float = 10.0,
     mlt_bins: int = 24,
     mlt_centred: bool = False,
     sun_elevation_max_deg: float = -15.0,
     moon_elevation_max_deg: float | None = None,
+    moon_illuminated_max: float | None = None,
+    refraction: bool = False,
+    cell_elevation_min_deg: float = 0.0,
+    flags: Sequence[FlagTable] = (),
     cell_fraction_min: float = 0.5,
     compare: Sequence[str] | None = None,
 ) -> xr.Dataset:
@@ -62,7 +72,7 @@ def count_occurrence(
 
     Parameters
     ----------
-    store_url : directory or fsspec URL of the store
+    store_url : directory or fsspec URL of the store; or the store, open
     groups : the group of each frame; None = calendar months
         - a table `(times, keys)`, a mapping of time to key, a pandas Series or a 1-D DataArray
           over time: a frame belongs to the last row at or before its time. Rows in any order,
@@ -75,8 +85,9 @@ def count_occurrence(
     max_age : a row of the table holds for less than this (3 h for Kp, so that a gap in the
         table is not filled); None = until the next row
     by_mlt : False counts all MLT in one bin of 24 h, frames without MLT included
-    mlt_bins, mlt_centred, sun_elevation_max_deg, moon_elevation_max_deg, cell_fraction_min,
-    compare : as in the campaign's `cube` section; `compare` defaults to `labels`
+    mlt, mlt_elevation_min_deg, mlt_bins, mlt_centred, sun_elevation_max_deg,
+    moon_elevation_max_deg, moon_illuminated_max, refraction, cell_elevation_min_deg, flags,
+    cell_fraction_min, compare : as in the campaign's `cube` section; `compare` defaults to `labels`
 
     Returns
     -------
@@ -100,7 +111,8 @@ def count_occurrence(
     does not add up over groups. Memory: a month of fractions for each label,
     and the counts.
     """
-    source = _Detections.find(open_objects(store_url), labels, years)
+    objects = open_objects(store_url) if isinstance(store_url, str) else store_url
+    source = _Detections.find(objects, labels, years)
     bins = mlt_bins if by_mlt else 1
     centres, bounds = mlt_bounds(bins, mlt_centred and by_mlt)
     table = _table(groups, source, max_age)
@@ -118,23 +130,33 @@ def count_occurrence(
         _compared(compare, source.labels),
         len(table.keys),
     )
+    selection = Cube(
+        sun_elevation_max_deg=sun_elevation_max_deg,
+        moon_elevation_max_deg=moon_elevation_max_deg,
+        moon_illuminated_max=moon_illuminated_max,
+        refraction=refraction,
+        cell_elevation_min_deg=cell_elevation_min_deg,
+        flags=tuple(flags),
+        cell_fraction_min=cell_fraction_min,
+    )
+    left_out = cells_left_out(selection, source.cells["cell_zenith_bounds"][1][:, 1])
+    offset = _own_mlt(source, mlt_elevation_min_deg) if mlt == "cell" and by_mlt else None
     for day in source.days():
         frame = day.frames()
-        selected = select_frames(
-            frame["sun_elevation"],
-            frame["moon_elevation"],
-            sun_elevation_max_deg,
-            moon_elevation_max_deg,
-        )
         # The fill value of `acquired` is NaT, which has no group.
         times = frame["acquired"].view("datetime64[us]")
+        selected = select(selection, times, frame["sun_elevation"], frame["moon_elevation"])
         group = table.codes(times)
-        if by_mlt:
-            mlt = mlt_bin_index(frame["mlt"], mlt_bins, mlt_centred)
+        if not by_mlt:
+            mlt_bin = np.zeros(len(times), dtype=np.int16)
+        elif offset is None:
+            mlt_bin = mlt_bin_index(frame["mlt"], mlt_bins, mlt_centred)
         else:
-            mlt = np.zeros(len(times), dtype=np.int16)
-        fractions = {label: values["fraction"] for label, values in day.values.items()}
-        counter.add_day(group, mlt, selected, fractions)
+            mlt_bin = mlt_bin_of_cells(frame["mlt"], offset, mlt_bins, mlt_centred)
+        fractions = {
+            label: _without(values["fraction"], left_out) for label, values in day.values.items()
+        }
+        counter.add_day(group, mlt_bin, selected, fractions)
     coordinates: dict[str, Any] = {
         "outcome": list(OUTCOMES),
         "group": table.keys,
@@ -153,16 +175,29 @@ def count_occurrence(
         {
             **source.attributes,
             "years": sorted(source.committed),
-            "cloud_screening": "none",
             "compare": list(counter.compare),
-            "sun_elevation_max_deg": sun_elevation_max_deg,
-            "moon_elevation_max_deg": "none"
-            if moon_elevation_max_deg is None
-            else moon_elevation_max_deg,
-            "cell_fraction_min": cell_fraction_min,
+            **attributes(selection),
+            "mlt": f"magnetic local time of the {mlt}",
         },
     )
     return with_rates(dataset)
+
+
+def _without(fraction: NDArray[np.uint8], cells: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The fractions, those of some cells not observed."""
+    return np.where(cells, np.uint8(FRACTION_UNOBSERVED), fraction) if cells.any() else fraction
+
+
+def _own_mlt(source: _Detections, elevation_min_deg: float) -> NDArray[np.float64]:
+    """Each cell's MLT minus the station's, from the detections' own coordinates."""
+    if not {"cell_mlt_offset_h", "cell_zenith_deg"} <= set(source.cells):
+        raise ConfigurationError(
+            f"{source.objects.url}: detections without cell_mlt_offset_h, made by a version before "
+            f"0.2, cannot be counted by the cells' own MLT; run the campaign again"
+        )
+    return own_mlt_offset_h(
+        source.cells["cell_mlt_offset_h"][1], source.cells["cell_zenith_deg"][1], elevation_min_deg
+    )
 
 
 def _compared(compare: Sequence[str] | None, labels: Sequence[str]) -> Sequence[str]:

@@ -28,11 +28,14 @@ from reprocess.cube.count import (
     Counter,
     fraction_min,
     mlt_bin_index,
+    mlt_bin_of_cells,
     mlt_bounds,
-    select_frames,
+    own_mlt_offset_h,
 )
+from reprocess.cube.selection import attributes, cells_left_out, select
+from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import LayoutDamaged, LockLost, StoreError
-from reprocess.geometry.calibration import epoch_geometry
+from reprocess.geometry.calibration import cell_places, epoch_geometry
 from reprocess.stores.layout import (
     NOT_ACQUIRED_US,
     Coordinate,
@@ -279,15 +282,45 @@ def _count_day(
         np.select(known, [getattr(d, name) for d in read.values()], np.float32("nan"))[present]
         for name in ("mlt", "sun", "moon")
     )
+    times = np.select(known, [d.acquired for d in read.values()], NOT_ACQUIRED_US)[present]
     cube = campaign.cube
+    cells = epoch_geometry(campaign, campaign.camera[0]).cells
+    left_out = cells_left_out(cube, cells.zenith_max_deg)
+
+    def fraction(label: str) -> NDArray[np.uint8] | None:
+        if label not in read:
+            return None
+        # Indexing copies, so the array is ours to change.
+        counted = np.ascontiguousarray(read[label].fraction[present])
+        counted[:, left_out] = FRACTION_UNOBSERVED
+        return counted
+
     counter.add_day(
         day.month - 1,
-        mlt_bin_index(mlt, cube.mlt_bins, cube.mlt_centred),
-        select_frames(sun, moon, cube.sun_elevation_max_deg, cube.moon_elevation_max_deg),
-        {
-            label: np.ascontiguousarray(read[label].fraction[present]) if label in read else None
-            for label in campaign.detectors
-        },
+        _mlt_bins(campaign, mlt),
+        select(cube, times.view("datetime64[us]"), sun, moon),
+        {label: fraction(label) for label in campaign.detectors},
+    )
+
+
+def _mlt_bins(campaign: Campaign, mlt: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Bin of each frame, or of each cell of each frame."""
+    cube = campaign.cube
+    if cube.mlt == "station":
+        return mlt_bin_index(mlt, cube.mlt_bins, cube.mlt_centred)
+    zenith = epoch_geometry(campaign, campaign.camera[0]).cells.zenith_deg
+    offset = own_mlt_offset_h(
+        cell_places(campaign).mlt_offset_h, zenith, cube.mlt_elevation_min_deg
+    )
+    return mlt_bin_of_cells(mlt, offset, cube.mlt_bins, cube.mlt_centred)
+
+
+def _mlt_text(campaign: Campaign) -> str:
+    if campaign.cube.mlt == "station":
+        return "magnetic local time of the station at the frame's time"
+    return (
+        "magnetic local time of the cell's centre at the emission height at the frame's time; "
+        f"none below an elevation of {campaign.cube.mlt_elevation_min_deg:g} degrees"
     )
 
 
@@ -326,14 +359,9 @@ def _skeleton(campaign: Campaign, last_year: int) -> dict[str, bytes]:
                 "settings_digest": half_digest(stages.cube_settings(campaign)),
                 "campaign": campaign.name,
                 **stages.sky_attributes(campaign),
-                "sun_elevation_max_deg": cube.sun_elevation_max_deg,
-                "moon_elevation_max_deg": (
-                    "none" if cube.moon_elevation_max_deg is None else cube.moon_elevation_max_deg
-                ),
-                "sun_and_moon": "unrefracted centres",
-                "cell_fraction_min": cube.cell_fraction_min,
+                **attributes(cube),
                 "compare": list(campaign.compared),
-                "mlt": "magnetic local time of the station at the frame's time",
+                "mlt": _mlt_text(campaign),
                 "comment": "255 in the detections is 'not observed' and is in no count; a rate is "
                 "sum(aurora) / sum(observed), missing where nothing was observed",
             },

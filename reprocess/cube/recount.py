@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from reprocess.campaign import FlagTable
 from reprocess.cube.count import MONTHS, OUTCOMES
 from reprocess.cube.groups import count_occurrence
 from reprocess.cube.publish import CUBE_PATH
@@ -19,13 +21,14 @@ from reprocess.stores.records import Records
 from reprocess.stores.zarrview import ZarrView
 
 
-def recount_year(objects: ObjectStore, year: int) -> Iterator[str]:
+def recount_year(objects: ObjectStore, year: int, flags: Sequence[FlagTable] = ()) -> Iterator[str]:
     """Tell each number of a cube-year that the committed detections do not give.
 
     Parameters
     ----------
     objects : the store
     year : one that the cube holds
+    flags : the campaign's flag tables, where the cube was counted with some
 
     Yields
     ------
@@ -35,12 +38,14 @@ def recount_year(objects: ObjectStore, year: int) -> Iterator[str]:
     Raises
     ------
     StoreError
-        If detections or the cube's metadata are not what their records say.
+        If detections or the cube's metadata are not what their records say, or the cube was
+        counted with flag tables that were not given.
 
     Notes
     -----
     Bins, selection, cell rule and compared labels are taken from the cube's own metadata, so no
-    campaign is needed. The counting is `count_occurrence`, which reads the detections in another
+    campaign is needed but for flag tables. The counting is `count_occurrence`, which reads the
+    detections in another
     way than publishing does and groups them by calendar month.
     """
     view = ZarrView(
@@ -60,7 +65,7 @@ def recount_year(objects: ObjectStore, year: int) -> Iterator[str]:
     for day, on_day in days.items():
         committed[int(day[5:7]) - 1] += len(on_day) == len(labels)
     yield from _differences("n_days_committed", _values(cube, "n_days_committed", span), committed)
-    counted = _count(objects, cube, year, held) if held else None
+    counted = _count(objects, cube, year, held, flags) if held else None
     for name in ("counts", "n_days"):
         array = cube[name]
         assert isinstance(array, zarr.Array)
@@ -72,23 +77,42 @@ def recount_year(objects: ObjectStore, year: int) -> Iterator[str]:
             yield from _differences(f"{name} of {label}", stored, again)
 
 
-def _count(objects: ObjectStore, cube: zarr.Group, year: int, held: list[str]) -> Any:
-    attributes = dict(cube.attrs)
-    moon = attributes["moon_elevation_max_deg"]
-    compare = [str(label) for label in attributes["compare"]]  # type: ignore[union-attr]
+def _count(
+    objects: ObjectStore, cube: zarr.Group, year: int, held: list[str], flags: Sequence[FlagTable]
+) -> Any:
+    told: dict[str, Any] = dict(cube.attrs)
+    if told.get("flags") and len(told["flags"]) != len(flags):
+        raise StoreError(
+            f"{CUBE_PATH}: was counted with flag tables ({'; '.join(map(str, told['flags']))}); "
+            f"to count it again give the campaign that names them"
+        )
+    compare = [str(label) for label in told["compare"]]
     bounds = _values(cube, "mlt_bounds")
+    of_cells = re.search(r"of the cell's.* elevation of ([-0-9.]+) degrees", str(told["mlt"]))
+    by_cell: dict[str, Any] = {}
+    if of_cells is not None:
+        by_cell = {"mlt": "cell", "mlt_elevation_min_deg": float(of_cells[1])}
     return count_occurrence(
-        objects.url,
+        objects,
         years=[year],
         labels=held,
         mlt_bins=len(bounds),
         mlt_centred=bool(bounds[0, 0] < 0),
-        sun_elevation_max_deg=float(attributes["sun_elevation_max_deg"]),  # type: ignore[arg-type]
-        moon_elevation_max_deg=None if moon == "none" else float(moon),  # type: ignore[arg-type]
-        cell_fraction_min=float(attributes["cell_fraction_min"]),  # type: ignore[arg-type]
+        sun_elevation_max_deg=float(told["sun_elevation_max_deg"]),
+        moon_elevation_max_deg=_limit(told["moon_elevation_max_deg"]),
+        moon_illuminated_max=_limit(told.get("moon_illuminated_max", "none")),
+        refraction=str(told.get("sun_and_moon", "")).startswith("centres with refraction"),
+        cell_elevation_min_deg=float(told.get("cell_elevation_min_deg", 0.0)),
+        flags=flags,
+        cell_fraction_min=float(told["cell_fraction_min"]),
         # A label of `compare` with nothing committed leaves no common frames at all.
         compare=compare if set(compare) <= set(held) else [],
+        **by_cell,
     )
+
+
+def _limit(told: Any) -> float | None:
+    return None if told == "none" else float(told)
 
 
 def _values(cube: zarr.Group, name: str, span: slice = slice(None)) -> NDArray[Any]:

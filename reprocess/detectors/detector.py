@@ -32,8 +32,8 @@ FRACTION_UNOBSERVED = 255
 class EvidenceStatus(IntEnum):
     """Whether a detector observed a frame, and if not, why not.
 
-    EXPOSURE_CHANGED is for archives whose reader knows exposure and gain;
-    stills do not carry them and never get it. EPOCH_CHANGED also marks a frame
+    EXPOSURE_CHANGED: exposure or gain of the two frames differ, or only one of
+    them tells it; archives that tell neither never get it. EPOCH_CHANGED also marks a frame
     from before the first camera epoch: there is no calibration for it.
     """
 

@@ -4,7 +4,9 @@ The statistic is this project's own definition, after the method of Jee et
 al. 2021 (J. Astron. Space Sci. 38(4) 203-215): by cell and channel, the mean
 of Δ = later - earlier and the mean of |Δ| over the cell's visible pixels. Sums
 are exact integers, divided once and rounded to float16 once, so the evidence
-is the same on every machine.
+is the same on every machine. Frames of 16-bit archives are compared at full
+depth; the means are then expressed in counts of the 8-bit frame, so that
+thresholds and noise have one unit whatever the camera.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from reprocess.archive.frames import eight_bit_units
 from reprocess.campaign import CameraEpoch, Campaign, Difference
 from reprocess.detectors.detector import (
     FRACTION_FULL,
@@ -34,6 +37,12 @@ if TYPE_CHECKING:
 STATISTICS = ("mean", "mean_absolute")
 CHANNELS = ("red", "green")
 DELTA = "delta"
+FLOAT16_MAX = 65504.0
+EIGHT_BIT = np.ones(len(CHANNELS))
+EXPOSURE_TOLERANCE = 0.01
+"""Two exposures or gains are the same if they differ by at most this share of the larger: cameras
+report what they measured. Known and unknown are not the same."""
+
 # Raised when the definition of the statistic changes: all evidence is then stale.
 VERSION = 1
 
@@ -137,8 +146,13 @@ class DifferenceDetector:
         )
         if context is not None and n and np.any(context.acquired > block.acquired[0]):
             raise ValueError("context frames must not be later than the block's first frame")
-        images = [image for source in sources for image in source.image]
+        deep = all(s.image16 is not None for s in sources)
+        images = [i for s in sources for i in (s.image16 if deep else s.image)]  # type: ignore[union-attr]
+        own = block.image16 if deep and block.image16 is not None else block.image
         epochs = np.concatenate([s.epoch for s in sources])
+        exposed = [_exposure_and_gain(s) for s in sources]
+        settings_of = np.concatenate(exposed)
+        own_settings = exposed[-1]
         (variable,) = self.variables(campaign)
         delta = np.full((n, *variable.shape), np.nan, np.float16)
         status = np.full(n, EvidenceStatus.NO_PARTNER, np.uint8)
@@ -147,14 +161,23 @@ class DifferenceDetector:
             epoch = int(block.epoch[i])
             if epoch < 0 or (partner[i] >= 0 and epochs[partner[i]] != epoch):
                 status[i] = EvidenceStatus.EPOCH_CHANGED
+            elif partner[i] >= 0 and not _same(own_settings[i], settings_of[partner[i]]):
+                status[i] = EvidenceStatus.EXPOSURE_CHANGED
             elif partner[i] >= 0:
                 if epoch not in spans:
                     geometry = epoch_geometry(campaign, campaign.camera[epoch])
                     spans[epoch] = _cell_spans(
                         geometry.cellmap.cell, geometry.skymap.visible, variable.shape[-1]
                     )
+                units = EIGHT_BIT
+                if deep:
+                    units = eight_bit_units(campaign.camera[epoch])[: len(CHANNELS)]
                 means = _compare(
-                    block.image[i], images[partner[i]], spans[epoch], settings.sky_shift_max_dn
+                    _rgb(own[i]),
+                    _rgb(images[partner[i]]),
+                    spans[epoch],
+                    settings.sky_shift_max_dn,
+                    units,
                 )
                 if means is None:
                     status[i] = EvidenceStatus.SKY_SHIFTED
@@ -280,13 +303,39 @@ def _cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: in
     return _CellSpans((height, width), start[keep], stop[keep], key[start][keep], n_pixels)
 
 
+def _exposure_and_gain(block: FrameBlock) -> NDArray[np.float32]:
+    """(n, 2) exposure and gain; NaN where unknown."""
+    unknown = np.full(len(block), np.nan, np.float32)
+    parts = [unknown if a is None else a for a in (block.exposure_s, block.gain)]
+    return np.stack(parts, axis=1)
+
+
+def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether exposure and gain agree, or are both unknown."""
+    for a, b in zip(one.tolist(), other.tolist(), strict=True):
+        if math.isnan(a) != math.isnan(b):
+            return False
+        if abs(a - b) > EXPOSURE_TOLERANCE * max(abs(a), abs(b)):
+            return False
+    return True
+
+
+def _rgb(image: NDArray[Any]) -> NDArray[Any]:
+    """The frame with three channels, those of a mono camera being equal."""
+    return image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1)
+
+
 def _compare(
-    later: NDArray[np.uint8],
-    earlier: NDArray[np.uint8],
+    later: NDArray[Any],
+    earlier: NDArray[Any],
     spans: _CellSpans,
     sky_shift_max_dn: float,
+    units: NDArray[np.float64] = EIGHT_BIT,
 ) -> NDArray[np.float16] | None:
-    """(statistic, channel, cell) means of a pair, NaN without pixels; None if the sky shifted."""
+    """(statistic, channel, cell) means of a pair, NaN without pixels; None if the sky shifted.
+
+    `units` are counts of the result for one count of the frames, by channel.
+    """
     for image in (later, earlier):
         if image.shape != (*spans.shape, 3):
             raise ValueError(f"a frame of {image.shape}, a sky map of {spans.shape}")
@@ -299,7 +348,7 @@ def _compare(
         spans.start,
         spans.stop,
         spans.cell,
-        math.floor(sky_shift_max_dn),
+        np.floor(sky_shift_max_dn / units).astype(np.int64),
         sums,
         beyond,
     )
@@ -309,30 +358,36 @@ def _compare(
     most = 2 * int(beyond.max())
     if most > n_visible:
         return None
-    if most == n_visible > 0 and _median_shift(later, earlier, spans) > sky_shift_max_dn:
+    if (
+        most == n_visible > 0
+        and (_median_shift(later, earlier, spans) * units).max() > sky_shift_max_dn
+    ):
         return None
     means = np.full((2, 2, n_cells), np.nan)
     np.divide(sums[..., :n_cells], spans.n_pixels, out=means, where=spans.n_pixels > 0)
-    return means.astype(np.float16)
+    means *= units[:, np.newaxis]
+    return np.asarray(np.clip(means, -FLOAT16_MAX, FLOAT16_MAX), np.float16)
 
 
-def _median_shift(later: NDArray[np.uint8], earlier: NDArray[np.uint8], spans: _CellSpans) -> float:
-    """Largest magnitude over red and green of the median Δ of the visible pixels."""
+def _median_shift(
+    later: NDArray[Any], earlier: NDArray[Any], spans: _CellSpans
+) -> NDArray[np.float64]:
+    """Magnitude in red and green of the median Δ of the visible pixels; (2,) counts."""
     visible = np.zeros(spans.shape, np.bool_)
     for start, stop in zip(spans.start, spans.stop, strict=True):
         visible.reshape(-1)[start:stop] = True
     delta = later[visible][:, :2].astype(np.int64) - earlier[visible][:, :2]
-    return float(np.abs(np.median(delta, axis=0)).max())
+    return np.asarray(np.abs(np.median(delta, axis=0)), np.float64)
 
 
 @numba.njit(nogil=True, cache=True)
 def _accumulate(
-    later: NDArray[np.uint8],
-    earlier: NDArray[np.uint8],
+    later: NDArray[Any],
+    earlier: NDArray[Any],
     start: NDArray[np.int64],
     stop: NDArray[np.int64],
     cell: NDArray[np.int64],
-    limit: int,
+    limits: NDArray[np.int64],
     sums: NDArray[np.int64],
     beyond: NDArray[np.int64],
 ) -> None:
@@ -350,6 +405,7 @@ def _accumulate(
             magnitude = np.int64(0)
             above = np.int64(0)
             below = np.int64(0)
+            limit = limits[channel]
             for i in range(stop[run] - start[run]):
                 d = np.int64(a[3 * i + channel]) - np.int64(b[3 * i + channel])
                 total += d

@@ -8,11 +8,6 @@ an image. torch is imported only where a network runs.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,8 +23,8 @@ from reprocess.detectors.detector import (
     EvidenceStatus,
     EvidenceVariable,
 )
-from reprocess.detectors.weights import LoadedNetwork, load_network, weights_digest
-from reprocess.errors import ConfigurationError
+from reprocess.detectors.runtimes import available_cores, open_runtime, runtime_profile
+from reprocess.detectors.weights import weights_digest
 from reprocess.geometry.calibration import epoch_geometry
 
 if TYPE_CHECKING:
@@ -39,9 +34,6 @@ STRIDE = 8
 LOGIT = "logit"
 # Raised when the way from frame to logits changes: all evidence is then stale.
 VERSION = 1
-# On a GPU every batch has this many frames, the last one filled up with black ones.
-CUDA_BATCH = 16
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -100,15 +92,7 @@ class FcnDetector:
 
     def profile(self) -> str:
         """Device kind, instruction set, runtime and its version, precision."""
-        import torch
-
-        runtime = f"{self.settings.runtime}-{torch.__version__.partition('+')[0]}"
-        if _device_kind() == "cuda":
-            major, minor = torch.cuda.get_device_capability()
-            machine = f"cuda sm_{major}{minor}"
-        else:
-            machine = f"cpu {torch.backends.cpu.get_cpu_capability()}"
-        return f"{machine} {runtime} {self.settings.precision}"
+        return f"{runtime_profile(self.settings.runtime)} {self.settings.precision}"
 
     def measure(
         self,
@@ -124,12 +108,8 @@ class FcnDetector:
             raise ValueError(f"frames of {block.image.shape[1:]}, the campaign's are {size} px")
         values = np.empty((n, *variable.shape), np.float16)
         if n:
-            device = _device_kind()
-            loaded = _network(self.settings.weights, self.digest, device)
-            if device == "cpu":
-                values[:] = logits_frame_by_frame(loaded, block.image, threads or available_cores())
-            else:
-                values[:] = logits_in_batches(loaded, block.image, device, CUDA_BATCH)
+            runtime = open_runtime(self.settings.runtime, self.settings.weights, self.digest)
+            values[:] = runtime.logits(block.image, threads or available_cores())
         status = np.full(n, EvidenceStatus.OBSERVED, np.uint8)
         return Evidence(block.acquired.copy(), block.slot.copy(), status, {LOGIT: values})
 
@@ -147,130 +127,3 @@ class FcnDetector:
             share[:, ~cellmap.observed] = FRACTION_UNOBSERVED
             result[frames] = share
         return result
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def logits_frame_by_frame(
-    loaded: LoadedNetwork, images: NDArray[np.uint8], threads: int
-) -> NDArray[np.float16]:
-    """Run a network on the CPU, one frame at a time with one intra-op thread each.
-
-    Parameters
-    ----------
-    images : (n, y, x, 3) uint8 array, n > 0. Not modified.
-    threads : int, frames in flight at one time
-
-    Returns
-    -------
-    (n, y/8, x/8) float16 array
-        The same for any `threads`: a second intra-op thread would change 8 %
-        of the values, another frame beside this one changes none.
-    """
-    with (
-        _intraop_threads_kept(),
-        ThreadPoolExecutor(max(1, threads), "fcn", initializer=_one_intraop_thread) as pool,
-    ):
-        return np.concatenate(list(pool.map(lambda i: _logits(loaded, i, "cpu"), images[:, None])))
-
-
-def logits_in_batches(
-    loaded: LoadedNetwork, images: NDArray[np.uint8], device: str, batch: int
-) -> NDArray[np.float16]:
-    """Run a network on batches of a fixed size, float32 without TF32.
-
-    Parameters
-    ----------
-    images : (n, y, x, 3) uint8 array, n > 0. Not modified.
-    device : where `loaded.network` is
-    batch : int, frames in every batch; black frames fill up the last one
-
-    Returns
-    -------
-    (n, y/8, x/8) float16 array
-    """
-    import torch
-
-    n = len(images)
-    results = []
-    # The flags are the process's, not the thread's: one thread at a time.
-    with (
-        _device_lock,
-        torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        ),
-    ):
-        for first in range(0, n, batch):
-            part = images[first : first + batch]
-            full = np.zeros((batch, *images.shape[1:]), np.uint8)
-            full[: len(part)] = part
-            results.append(_logits(loaded, full, device)[: len(part)])
-    return np.concatenate(results)
-
-
-def _logits(loaded: LoadedNetwork, images: NDArray[np.uint8], device: str) -> NDArray[np.float16]:
-    import torch
-
-    from reprocess.detectors.networks import logit_difference
-
-    with torch.inference_mode():
-        mean = torch.tensor(loaded.mean, device=device).reshape(1, 3, 1, 1)
-        std = torch.tensor(loaded.std, device=device).reshape(1, 3, 1, 1)
-        # A frame's bytes are already in channels-last order, the faster one.
-        counts = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)
-        logits = loaded.network((counts.float() / 255 - mean) / std)
-        difference = logit_difference(logits).clamp(-_FLOAT16_MAX, _FLOAT16_MAX)
-        result: NDArray[np.float16] = difference.half().cpu().numpy()
-        return result
-
-
-def _device_kind() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-_networks: dict[tuple[str, str, str], LoadedNetwork] = {}
-_networks_lock = threading.Lock()
-_device_lock = threading.Lock()
-
-
-def _network(path: str, digest: str, device: str) -> LoadedNetwork:
-    """The network of a weights file, loaded once a process and kept."""
-    with _networks_lock:
-        key = (path, digest, device)
-        if key not in _networks:
-            loaded = load_network(path)
-            if loaded.digest != digest:
-                raise ConfigurationError(
-                    f"weights {path!r}: changed while running: SHA-256 {loaded.digest}, "
-                    f"expected {digest}"
-                )
-            import torch
-
-            loaded.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            _networks[key] = loaded
-        return _networks[key]
-
-
-def _one_intraop_thread() -> None:
-    import torch
-
-    # Asking first ends torch's lazy initialisation of this thread, which would undo the setting.
-    torch.get_num_threads()
-    torch.set_num_threads(1)
-
-
-@contextlib.contextmanager
-def _intraop_threads_kept() -> Iterator[None]:
-    """Restore the number of threads that torch gives to threads started later."""
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,19 +1,23 @@
 """Sky cells: rings of equal area around the zenith, and the pixels behind each.
 
 Two layouts give exactly 400 cells: 10 rings of 4(2k-1) = 4, 12, ..., 76 cells
-and 20 rings of 2k-1 = 1, 3, ..., 39 cells. Ring edges are equidistant in the
-radius whose square is area, so each ring's area is in proportion to its
-number of cells.
+and 20 rings of 2k-1 = 1, 3, ..., 39 cells; the rule of Beckers & Beckers 2012
+(doi 10.1016/j.comgeo.2012.01.011) gives any total in cells about as high as
+they are wide. The edge of a ring lies at the radius whose square, as a share
+of the outermost one's, is the share of the cells inside: so every cell has the
+same area.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntFlag
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reprocess.campaign import Cells
+from reprocess.geometry.layer import central_angle_deg, zenith_of_central_angle_deg
 from reprocess.geometry.lens import wrap_degrees
 from reprocess.geometry.skymap import Skymap
 
@@ -22,6 +26,13 @@ _CELLS_IN_RING = {
     "rings-10": tuple(4 * (2 * k - 1) for k in range(1, 11)),
     "rings-20": tuple(2 * k - 1 for k in range(1, 21)),
 }
+
+
+class CellFlag(IntFlag):
+    """Why a cell is never observed by a camera epoch."""
+
+    HIDDEN = 1
+    FEW_PIXELS = 2
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,7 @@ class CellMap:
         Visible solid angle over that of the whole cell.
     observed : (cell,) bool array
         Enough of the cell is visible to say anything about it.
+    flags : (cell,) uint8 array, why not: bits of `CellFlag`; 0 where observed
     """
 
     cell: NDArray[np.int16]
@@ -123,6 +135,7 @@ class CellMap:
     n_pixels: NDArray[np.int32]
     visible_share: NDArray[np.float32]
     observed: NDArray[np.bool_]
+    flags: NDArray[np.uint8]
 
 
 def ring_cells(settings: Cells, north_azimuth_deg: float) -> SkyCells:
@@ -138,15 +151,18 @@ def ring_cells(settings: Cells, north_azimuth_deg: float) -> SkyCells:
     -----
     With `area: solid-angle` the radius is Lambert's, r = 2 sin(z/2), whose
     squared differences are solid angle; with `area: image` it is r = z, whose
-    are area in an equidistant fisheye image. Which one "equal-area" means in
-    Jee et al. 2021 is an open question, so it is configuration.
+    are area in an equidistant fisheye image; with `area: emission-layer` it is
+    Lambert's of the angle at the Earth's centre, whose are area of the sphere
+    at the emission height. Which one "equal-area" means in Jee et al. 2021 is
+    an open question, so it is configuration.
     """
-    in_ring = _CELLS_IN_RING[settings.layout]
-    zenith_edge = 90.0 - settings.elevation_min_deg
-    rings = len(in_ring)
-    edge = _zenith_deg(np.arange(rings + 1) / rings, zenith_edge, settings.area)
-    edge[-1] = zenith_edge
-    middle = _zenith_deg(_middle_radius(rings), zenith_edge, settings.area)
+    radius = _Radius(settings)
+    in_ring = _CELLS_IN_RING.get(settings.layout) or beckers_rings(settings)
+    inside = np.cumsum([0, *in_ring])
+    total = int(inside[-1])
+    edge = radius.zenith_deg(np.sqrt(inside) / np.sqrt(total))
+    edge[0], edge[-1] = 0.0, 90.0 - settings.elevation_min_deg
+    middle = radius.zenith_deg(np.sqrt((inside[:-1] + inside[1:]) / 2.0) / np.sqrt(total))
     lower = [np.arange(n) * 360.0 / n for n in in_ring]
     upper = [np.arange(1, n + 1) * 360.0 / n for n in in_ring]
     azimuth_min, azimuth_max = np.concatenate(lower), np.concatenate(upper)
@@ -165,7 +181,64 @@ def ring_cells(settings: Cells, north_azimuth_deg: float) -> SkyCells:
     )
 
 
-def map_cells(skymap: Skymap, cells: SkyCells, visible_min: float) -> CellMap:
+def beckers_rings(settings: Cells) -> tuple[int, ...]:
+    """Cells in each ring, from the zenith outward, for any total.
+
+    Notes
+    -----
+    Beckers & Beckers 2012, from the outside in: with k cells inside an edge,
+    the next edge lies one cell's height further in, the square root of a
+    cell's area (on the sphere theta - 2 sin(theta/2) sqrt(pi/k), in the plane
+    r (1 - sqrt(pi/k))), moved to where a whole number of cells fits inside.
+    What is left when none would fit is cut into sectors.
+    """
+    radius = _Radius(settings)
+    rings = []
+    k = settings.total
+    while k > 0:
+        share = np.sqrt(k / settings.total)
+        within = round(settings.total * radius.one_cell_in(float(share), k) ** 2)
+        within = min(within, k - 1)
+        rings.append(k - within)
+        k = within
+    return tuple(reversed(rings))
+
+
+class _Radius:
+    """The radius whose square is area, as a share of that of the outermost edge."""
+
+    def __init__(self, settings: Cells) -> None:
+        self._area = settings.area
+        self._height_km = settings.emission_height_km
+        if settings.area == "emission-layer":
+            edge = float(central_angle_deg(settings.elevation_min_deg, self._height_km))
+        else:
+            edge = 90.0 - settings.elevation_min_deg
+        self._edge_rad = np.radians(edge)
+
+    def zenith_deg(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Zenith angle at shares of the outermost radius."""
+        angle = np.degrees(self._angle(share))
+        if self._area == "emission-layer":
+            return zenith_of_central_angle_deg(angle, self._height_km)
+        return angle
+
+    def one_cell_in(self, share: float, k: int) -> float:
+        """Share of the radius one cell's height inside of the edge that holds k cells."""
+        if self._area == "image":
+            return max(share * (1.0 - float(np.sqrt(np.pi / k))), 0.0)
+        angle = float(self._angle(np.asarray(share)))
+        inner = max(angle - 2.0 * float(np.sin(angle / 2.0) * np.sqrt(np.pi / k)), 0.0)
+        return float(np.sin(inner / 2.0) / np.sin(self._edge_rad / 2.0))
+
+    def _angle(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._area == "image":
+            return np.asarray(share * self._edge_rad, dtype=np.float64)
+        angle: NDArray[np.float64] = 2.0 * np.arcsin(share * np.sin(self._edge_rad / 2.0))
+        return angle
+
+
+def map_cells(skymap: Skymap, cells: SkyCells, visible_min: float, pixels_min: int = 1) -> CellMap:
     """Assign the visible pixels of a skymap to sky cells.
 
     Parameters
@@ -174,6 +247,8 @@ def map_cells(skymap: Skymap, cells: SkyCells, visible_min: float) -> CellMap:
     cells : the campaign's cells
     visible_min : float in (0, 1]
         Least visible share of a cell's solid angle for it to count as observed.
+    pixels_min : int, >= 1
+        Least number of visible pixels for the same.
 
     Notes
     -----
@@ -189,31 +264,16 @@ def map_cells(skymap: Skymap, cells: SkyCells, visible_min: float) -> CellMap:
     n_pixels = np.bincount(cell[seen], minlength=cells.n_cells)
     visible_sr = np.bincount(cell[seen], weights=weight[seen], minlength=cells.n_cells)
     share = np.minimum(visible_sr / cells.solid_angle_sr, 1.0)
+    flags = np.where(share < visible_min, CellFlag.HIDDEN, 0)
+    flags |= np.where(n_pixels < pixels_min, CellFlag.FEW_PIXELS, 0)
     found = CellMap(
         cell=cell,
         weight=weight.astype(np.float32),
         n_pixels=n_pixels.astype(np.int32),
         visible_share=share.astype(np.float32),
-        observed=(share >= visible_min) & (n_pixels > 0),
+        observed=flags == 0,
+        flags=flags.astype(np.uint8),
     )
-    for array in (found.cell, found.weight, found.n_pixels, found.visible_share, found.observed):
+    for array in vars(found).values():
         array.setflags(write=False)
     return found
-
-
-def _zenith_deg(
-    share: NDArray[np.float64], zenith_edge_deg: float, area: str
-) -> NDArray[np.float64]:
-    """Zenith angle at a share of the outermost edge's radius."""
-    if area == "image":
-        return share * zenith_edge_deg
-    radius = share * np.sin(np.radians(zenith_edge_deg) / 2.0)
-    zenith: NDArray[np.float64] = np.degrees(2.0 * np.arcsin(radius))
-    return zenith
-
-
-def _middle_radius(rings: int) -> NDArray[np.float64]:
-    """Radius, as a share of the outer one, that halves the area of each ring."""
-    k = np.arange(rings, dtype=np.float64)
-    middle: NDArray[np.float64] = np.sqrt((k**2 + (k + 1) ** 2) / 2.0) / rings
-    return middle

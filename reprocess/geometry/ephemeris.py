@@ -33,6 +33,37 @@ class _Sky:
     earth: Any
     sun: Any
     moon: Any
+    kernel: Any
+
+
+@dataclass(frozen=True)
+class Observer:
+    """A site at a time: `place` observes Skyfield targets, `kernel` holds those of DE421."""
+
+    place: Any
+    kernel: Any
+
+
+def observer_at(site: Site, time: np.datetime64) -> Observer:
+    """Stand at a site (WGS84) at a time (UTC).
+
+    Raises
+    ------
+    ConfigurationError
+        If the time lies outside DE421, 1900 to 2050.
+    """
+    from skyfield.api import wgs84
+    from skyfield.errors import EphemerisRangeError
+
+    sky = _sky()
+    place = wgs84.latlon(site.latitude_deg, site.longitude_deg, elevation_m=site.altitude_m)
+    try:
+        where = (sky.earth + place).at(_skyfield_times(sky, np.asarray([time]))[0])
+    except EphemerisRangeError as error:
+        raise ConfigurationError(
+            f"stars at {time}: outside the ephemeris DE421, expected years 1900 to 2050"
+        ) from error
+    return Observer(where, sky.kernel)
 
 
 def sun_elevation_deg(site: Site, times: NDArray[np.datetime64]) -> NDArray[np.float32]:
@@ -65,6 +96,34 @@ def moon_elevation_deg(site: Site, times: NDArray[np.datetime64]) -> NDArray[np.
     Parameters, returns and errors as `sun_elevation_deg`.
     """
     return _elevation_deg(site, times, "moon")
+
+
+REFRACTION_FROM_DEG = -1.0
+
+
+def apparent_elevation_deg(elevation_deg: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Raise elevations by the refraction of a standard atmosphere.
+
+    Parameters
+    ----------
+    elevation_deg : (n,) float array, degrees, unrefracted; NaN stays NaN. Not modified.
+
+    Returns
+    -------
+    (n,) float32 array, degrees
+
+    Notes
+    -----
+    Sæmundsson 1986 (Sky & Telescope 72, 70; Meeus, *Astronomical Algorithms*, 16.4):
+    R = 1.02′ / tan(h + 10.3 / (h + 5.11)), 1010 hPa, 10 °C: 29′ at 0°, 5.4′ at 10°. Below −1°
+    there is no ray to refract and the elevation stays, so a twilight limit of −15° is the same
+    with and without.
+    """
+    true = np.asarray(elevation_deg, np.float64)
+    high = true >= REFRACTION_FROM_DEG
+    h = np.where(high, true, 0.0)
+    raised = true + 1.02 / 60 / np.tan(np.radians(h + 10.3 / (h + 5.11)))
+    return np.where(high, raised, true).astype(np.float32)
 
 
 def moon_phase_fraction(times: NDArray[np.datetime64]) -> NDArray[np.float32]:
@@ -149,7 +208,7 @@ def _load_sky() -> _Sky:
     from skyfield.api import load, load_file
 
     kernel = load_file(str(files("skyfield_data") / "data" / "de421.bsp"))
-    sky = _Sky(load.timescale(builtin=True), kernel["earth"], kernel["sun"], kernel["moon"])
+    sky = _Sky(load.timescale(builtin=True), kernel["earth"], kernel["sun"], kernel["moon"], kernel)
     epoch = sky.timescale.utc(2000, 1, 1)
     for body in (sky.sun, sky.moon):
         sky.earth.at(epoch).observe(body).apparent()

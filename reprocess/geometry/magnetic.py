@@ -58,6 +58,34 @@ def aacgm(
     return float(mlat), (float(mlon) + 180.0) % 360.0 - 180.0
 
 
+def aacgm_many(
+    latitude_deg: NDArray[np.float64],
+    longitude_deg: NDArray[np.float64],
+    height_km: float,
+    when: datetime,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Convert positions to AACGM-v2 latitude and longitude, as `aacgm`.
+
+    Returns
+    -------
+    (mlat_deg, mlon_deg) : (n,) float64 arrays
+        NaN where AACGM is not defined (near the magnetic equator).
+
+    Raises
+    ------
+    ConfigurationError
+        If the date lies outside the model's coefficients.
+    """
+    found = np.full((2, len(latitude_deg)), np.nan)
+    for i, (latitude, longitude) in enumerate(zip(latitude_deg, longitude_deg, strict=True)):
+        try:
+            found[:, i] = aacgm(float(latitude), float(longitude), height_km, when)
+        except ConfigurationError as error:
+            if error.__cause__ is not None:  # the model has no coefficients; not this position
+                raise
+    return found[0], found[1]
+
+
 def mlt_hours(mlon_deg: float, times: NDArray[np.datetime64]) -> NDArray[np.float32]:
     """Magnetic local time at an AACGM longitude.
 

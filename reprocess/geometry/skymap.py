@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from reprocess.campaign import CameraEpoch
 from reprocess.errors import ConfigurationError
-from reprocess.geometry.lens import Lens, lens_from_settings
+from reprocess.geometry.lens import Lens, RadialLens, lens_from_settings
+from reprocess.geometry.pixelmap import PixelMap
 
 MASK_BYTES_MAX = 1 << 28
 
@@ -38,7 +39,8 @@ class Skymap:
     solid_angle_sr : (y, x) float32 array, steradian
         Of the whole pixel; 0 where the directions are NaN.
     visible : (y, x) bool array
-        Inside `zenith_max_deg`, inside the stored image and not masked.
+        Inside `zenith_max_deg`, inside the stored image, above the horizon table,
+        outside the hidden shapes and not masked.
     """
 
     azimuth_deg: NDArray[np.float32]
@@ -65,7 +67,7 @@ def build_skymap(epoch: CameraEpoch, size_px: int) -> Skymap:
     ------
     ConfigurationError
         If the mask cannot be read, is not of the stored size, or nothing of
-        the sky is visible; if the lens model is unknown.
+        the sky is visible; as `checked_lens`.
 
     Notes
     -----
@@ -75,7 +77,7 @@ def build_skymap(epoch: CameraEpoch, size_px: int) -> Skymap:
     masked by the mask's value at its centre (nearest stored pixel); the mask
     is not blurred. Deterministic.
     """
-    lens = lens_from_settings(epoch.lens)
+    lens = checked_lens(epoch)
     centre = np.arange(size_px, dtype=np.float64) + 0.5
     x_px = _stored(centre, epoch.crop.left_px, epoch.crop.size_px, size_px)
     y_px = _stored(centre, epoch.crop.top_px, epoch.crop.size_px, size_px)
@@ -86,6 +88,8 @@ def build_skymap(epoch: CameraEpoch, size_px: int) -> Skymap:
         x_px, epoch.image_width_px
     )
     visible = inside & in_image & (solid_angle > 0.0)
+    visible &= ~below_horizon(epoch, azimuth, elevation)
+    visible &= ~hidden(epoch, x_px, y_px)
     if epoch.mask is not None:
         visible &= _mask_at(epoch, epoch.mask, x_px, y_px)
     if not visible.any():
@@ -100,6 +104,107 @@ def build_skymap(epoch: CameraEpoch, size_px: int) -> Skymap:
         solid_angle_sr=_frozen(np.nan_to_num(solid_angle).astype(np.float32)),
         visible=_frozen(visible),
     )
+
+
+def visible_stored(epoch: CameraEpoch) -> NDArray[np.bool_]:
+    """Tell which pixels of the stored image see sky: as `Skymap.visible`, at full size.
+
+    Returns
+    -------
+    (image_height_px, image_width_px) bool array
+
+    Raises
+    ------
+    ConfigurationError
+        As `build_skymap`.
+    """
+    lens = checked_lens(epoch)
+    x_px = np.arange(epoch.image_width_px, dtype=np.float64)
+    y_px = np.arange(epoch.image_height_px, dtype=np.float64)
+    azimuth, elevation = lens.direction(*np.meshgrid(x_px, y_px))
+    visible = 90.0 - elevation <= epoch.zenith_max_deg
+    visible &= ~below_horizon(epoch, azimuth, elevation)
+    visible &= ~hidden(epoch, x_px, y_px)
+    if epoch.mask is not None:
+        visible &= _mask_at(epoch, epoch.mask, x_px, y_px)
+    found: NDArray[np.bool_] = visible
+    return found
+
+
+def checked_lens(epoch: CameraEpoch) -> Lens:
+    """Build a camera epoch's lens and make sure that it reaches as far as the epoch says.
+
+    Raises
+    ------
+    ConfigurationError
+        If a fisheye model ends, or begins to fold back, inside `zenith_max_deg`; if a skymap
+        cannot be read or is not of the stored size.
+    """
+    lens = lens_from_settings(epoch.lens)
+    if isinstance(lens, RadialLens) and lens.zenith_limit_deg < epoch.zenith_max_deg:
+        raise ConfigurationError(
+            f"camera epoch {epoch.name}: its lens model is defined up to a zenith angle of "
+            f"{lens.zenith_limit_deg:.1f} deg, where r stops growing, expected at least "
+            f"zenith_max_deg ({epoch.zenith_max_deg:g}); set zenith_max_deg lower, or fit fewer "
+            f"coefficients"
+        )
+    expected = (epoch.image_height_px, epoch.image_width_px)
+    if isinstance(lens, PixelMap) and lens.shape != expected:
+        raise ConfigurationError(
+            f"camera epoch {epoch.name}: found a skymap of {lens.shape[1]} x {lens.shape[0]} "
+            f"pixels, expected {expected[1]} x {expected[0]}, the stored image"
+        )
+    return lens
+
+
+def below_horizon(
+    epoch: CameraEpoch, azimuth_deg: NDArray[np.float64], elevation_deg: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Tell which directions lie below the epoch's horizon table.
+
+    Returns
+    -------
+    bool array of the directions' shape
+        All False without a table, and where a direction is NaN. The table is
+        interpolated linearly in azimuth, around the circle.
+    """
+    if not epoch.horizon:
+        return np.zeros(np.shape(azimuth_deg), np.bool_)
+    azimuth, elevation = np.array(epoch.horizon, dtype=np.float64).T
+    lowest = np.interp(np.nan_to_num(azimuth_deg), azimuth, elevation, period=360.0)
+    found: NDArray[np.bool_] = elevation_deg < lowest
+    return found
+
+
+def hidden(
+    epoch: CameraEpoch, x_px: NDArray[np.float64], y_px: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Tell which pixels lie inside the epoch's hidden shapes.
+
+    Parameters
+    ----------
+    x_px, y_px : (x,) and (y,) arrays, stored pixel coordinates of columns and rows
+
+    Returns
+    -------
+    (y, x) bool array
+        By the pixel's centre; a shape's left and top edges belong to it. A polygon that
+        crosses itself hides by the even-odd rule.
+    """
+    found = np.zeros((len(y_px), len(x_px)), np.bool_)
+    x, y = np.meshgrid(x_px, y_px)
+    for shape in epoch.hide:
+        if len(shape) == 2:
+            (left, right), (top, bottom) = (sorted(pair) for pair in zip(*shape, strict=True))
+            found |= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+            continue
+        inside = np.zeros_like(found)
+        for (x0, y0), (x1, y1) in zip(shape, shape[1:] + shape[:1], strict=True):
+            if y0 != y1:
+                crosses = ((y0 <= y) != (y1 <= y)) & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+                inside ^= crosses
+        found |= inside
+    return found
 
 
 def read_mask(path: str) -> NDArray[np.bool_]:

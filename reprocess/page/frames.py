@@ -17,7 +17,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from reprocess.archive.catalogue import ArchiveBytes
+from reprocess.archive.files import ArchiveBytes
 from reprocess.archive.inputs import UNREADABLE, content_digest
 from reprocess.archive.readers.reader import PIXELS_MAX, load_reader
 from reprocess.campaign import Campaign

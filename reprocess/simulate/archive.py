@@ -21,7 +21,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from reprocess.campaign import CameraEpoch, Campaign, campaign_from_mapping
+from reprocess.campaign import CameraEpoch, Campaign, EquidistantLens, campaign_from_mapping
+from reprocess.errors import ConfigurationError
 from reprocess.simulate.aurora import DEG_PER_MIN_OVERHEAD, brightness_change_per_min
 from reprocess.simulate.celestial import moon, sidereal_deg, sun
 from reprocess.simulate.families import SODIUM, TEST
@@ -241,6 +242,11 @@ def sample_scene_at(job: FrameJob) -> Scene:
 
 def _camera(epoch: CameraEpoch, gain_step: float) -> Camera:
     lens = epoch.lens
+    if not isinstance(lens, EquidistantLens):
+        raise ConfigurationError(
+            f"camera epoch {epoch.name}: found lens model {lens.model}, expected equidistant: the "
+            f"simulator draws with no other"
+        )
     return Camera(
         size_px=epoch.image_width_px,
         center_x_px=lens.center_x_px,

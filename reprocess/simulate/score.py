@@ -73,7 +73,7 @@ def score_sample(store_url: str, campaign: Campaign, sample_dir: Path) -> Sample
     """
     started = time.perf_counter()
     truth = load_truth(sample_dir)
-    sample = read_sample(open_objects(store_url), campaign, truth)
+    sample = read_sample(open_objects(store_url, campaign.store_access), campaign, truth)
     score = _score(sample, campaign, truth)
     values = {f.name: getattr(score, f.name) for f in fields(score)}
     return SampleScore(**{**values, "seconds": time.perf_counter() - started})

@@ -14,18 +14,24 @@ import os
 import stat
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import fsspec
 
+from reprocess.campaign import StoreAccess
+from reprocess.credentials import WHERE_SECRETS_BELONG, holds_secret, redacted
 from reprocess.errors import ConfigurationError, StoreError
+from reprocess.stores.s3 import AlreadyThere, S3Bucket, is_s3
 
 SCRATCH = "runs/tmp"
 """Where unfinished writes live: outside every key that two equal runs must agree on."""
 
 DOCUMENT_BYTES_MAX = 1 << 28
 """Size of the largest record: a day of one frame a second needs a twentieth of it."""
+
+DELETES_AT_ONCE = 8
 
 PLACE_ATTEMPTS = 100
 """Times a directory is made again that a neighbour's delete pruned before the file was in it."""
@@ -65,14 +71,24 @@ class ObjectStore(Protocol):
         ...
 
 
-def open_objects(url: str) -> ObjectStore:
+def open_objects(url: str, access: StoreAccess | None = None) -> ObjectStore:
     """Open the object store at a URL or a local path.
+
+    Parameters
+    ----------
+    access : how an S3 service is reached; None: as AWS's files and environment say
 
     Raises
     ------
     ConfigurationError
-        If no file system serves the URL's protocol.
+        If no file system serves the URL's protocol, or the URL holds a secret.
     """
+    if holds_secret(url):
+        raise ConfigurationError(
+            f"store {redacted(url)}: expected a URL without credentials: {WHERE_SECRETS_BELONG}"
+        )
+    if is_s3(url):
+        return S3Objects(url, access)
     if "://" not in url or url.startswith("file://"):
         return LocalObjects(url.removeprefix("file://"))
     try:
@@ -288,8 +304,79 @@ class MemoryObjects:
         yield from [key for key in self.data if key.startswith(start)]
 
 
+class S3Objects:
+    """Objects in an S3 bucket; exclusive creation by conditional requests, if the service has them.
+
+    Parameters
+    ----------
+    url : `s3://bucket/prefix`
+    access : how the service is reached
+    """
+
+    def __init__(self, url: str, access: StoreAccess | None = None) -> None:
+        self._access = access or StoreAccess()
+        self._bucket = S3Bucket(url, self._access, "store")
+        self._conditional: bool | None = None
+        self.url = self._bucket.url
+
+    def read(self, key: str) -> bytes:
+        return self._bucket.get(_checked(key))
+
+    def write(self, key: str, data: bytes) -> None:
+        self._bucket.put(_checked(key), data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        _checked(key)
+        if self._access.single_writer:
+            if self._bucket.has(key):
+                return False
+            self._bucket.put(key, data)
+            return True
+        if self._conditional is None:
+            self._conditional = self._probe()
+        if not self._conditional:
+            raise ConfigurationError(
+                f"store {self.url}: the service ignores conditional writes (a second PUT with "
+                f"If-None-Match: * replaced the object), so two runs could not see each other "
+                f"and would mix their results; expected a service that has them. If you see to "
+                f"it yourself that only one run writes this store, set store_access.single_writer"
+            )
+        try:
+            self._bucket.create(key, data)
+        except AlreadyThere:
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        self._bucket.remove(_checked(key))
+
+    def delete_tree(self, prefix: str) -> None:
+        keys = list(self.keys(prefix))
+        with ThreadPoolExecutor(DELETES_AT_ONCE, thread_name_prefix="delete") as pool:
+            list(pool.map(self.delete, keys))
+
+    def exists(self, key: str) -> bool:
+        return self._bucket.has(_checked(key))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        for objects, _ in self._bucket.pages(f"{prefix.rstrip('/')}/" if prefix else ""):
+            yield from (found.key for found in objects)
+
+    def _probe(self) -> bool:
+        """Whether a second creation of an object is refused."""
+        key = f"{SCRATCH}/conditional-{uuid.uuid4().hex}"
+        self._bucket.create(key, b"")
+        try:
+            self._bucket.create(key, b"")
+        except AlreadyThere:
+            return True
+        finally:
+            self._bucket.remove(key)
+        return False
+
+
 class FsspecObjects:
-    """Objects of an fsspec file system whose writes replace whole objects (s3, memory …)."""
+    """Objects of an fsspec file system whose writes replace whole objects (memory, gs …)."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -308,11 +395,6 @@ class FsspecObjects:
             self._fs.pipe_file(self._path(key), data, mode="create")
         except FileExistsError:
             return False
-        except OSError as error:
-            # radosgw's 412 Precondition Failed reaches us as EINVAL.
-            if error.errno == errno.EINVAL and self.exists(key):
-                return False
-            raise
         return True
 
     def delete(self, key: str) -> None:

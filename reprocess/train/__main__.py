@@ -8,7 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-import torch
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}; install it: pip install 'reprocess[torch]'") from error
 
 from reprocess.detectors.networks import ARCHITECTURES
 from reprocess.detectors.weights import load_network, read_card, save_network

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from reprocess import clusters
-from reprocess.clusters import ATTEMPTS, DaskExecutor, SerialExecutor, is_transient, open_executor
+from reprocess.clusters import executors, local
+from reprocess.clusters.executors import ATTEMPTS, DaskExecutor, SerialExecutor, is_transient
+from reprocess.clusters.node import WorkerLeaving
+from reprocess.clusters.open import open_executor
 from reprocess.errors import ClusterError, ConfigurationError, LockLost, StoreError
 from reprocess.plan import Task
 from reprocess.worker import TaskResult
@@ -68,7 +70,7 @@ def _the_book():
 @pytest.fixture(autouse=True)
 def book(monkeypatch):
     quick = SimpleNamespace(sleep=lambda _: None, time_ns=time.time_ns)
-    monkeypatch.setattr(clusters, "time", quick)
+    monkeypatch.setattr(executors, "time", quick)
     BOOK.__init__()
     return BOOK
 
@@ -212,6 +214,51 @@ def test_a_killed_worker_is_tried_again(client, book):
     assert book.calls[tasks[0].day] == 2
 
 
+def test_a_leaving_worker_costs_a_block_no_attempt(client, book):
+    tasks = make_tasks(1)
+    errors = {tasks[0].day: [WorkerLeaving("2021-06-01")] * 7 + [OSError("a"), OSError("b")]}
+    found = outcomes(DaskExecutor(client, threads=1), tasks, errors)
+    assert isinstance(found[tasks[0].day], TaskResult)
+    assert book.calls[tasks[0].day] == 10
+
+
+def test_the_pool_is_tended_while_blocks_are_awaited(client, monkeypatch):
+    monkeypatch.setattr(executors, "TEND_S", 0.01)
+    tended = threading.Event()
+    tasks = make_tasks(1)
+    run = DaskExecutor(client, threads=1, tend=tended.set).run(Wait(tended), iter(tasks))
+    assert [task for task, _ in run] == tasks
+
+
+def test_trouble_with_the_pool_ends_the_run(client, monkeypatch):
+    monkeypatch.setattr(executors, "TEND_S", 0.01)
+    over = threading.Event()
+
+    def tend():
+        over.set()
+        raise ClusterError("no job can start")
+
+    run = DaskExecutor(client, threads=1, tend=tend).run(Wait(over), iter(make_tasks(3)))
+    with pytest.raises(ClusterError, match="no job can start"):
+        list(run)
+
+
+class Wait:
+    """Finishes once an event of this process is set; not copied to where the task runs."""
+
+    event = None
+
+    def __init__(self, event=None):
+        Wait.event = event or Wait.event
+
+    def __call__(self, task, threads):  # noqa: ARG002
+        assert Wait.event.wait(60)
+        return TaskResult(task.day, {})
+
+    def __reduce__(self):
+        return Wait, ()
+
+
 def test_a_dropped_task_is_cluster_trouble(client):
     class Future:
         status = "lost"
@@ -232,14 +279,14 @@ def test_a_cluster_is_named_or_refused():
     with open_executor("serial", 3, lambda _: None) as executor:
         assert isinstance(executor, SerialExecutor)
     with (
-        pytest.raises(ConfigurationError, match=r"--cluster slurm: .*expected serial, local"),
-        open_executor("slurm", 3, lambda _: None),
+        pytest.raises(ConfigurationError, match=r"--cluster slrm: .*expected serial, local, slurm"),
+        open_executor("slrm", 3, lambda _: None),
     ):
         pass
 
 
 def test_a_running_scheduler_is_found_by_its_address(monkeypatch):
-    monkeypatch.setattr(clusters, "available_cores", lambda: 1)
+    monkeypatch.setattr(local, "available_cores", lambda: 1)
     said = []
     from distributed import LocalCluster
 

@@ -13,35 +13,16 @@ from reprocess.stores.objects import (
     FsspecObjects,
     LocalObjects,
     MemoryObjects,
+    S3Objects,
     open_objects,
 )
 
 N_RACERS = 20
 
 
-@pytest.fixture(scope="module")
-def s3_url():
-    """A bucket of a server in this process; skipped where moto is not installed."""
-    moto_server = pytest.importorskip("moto.server", reason="s3: moto[server] is not installed")
-    boto3 = pytest.importorskip("boto3", reason="s3: boto3 is not installed")
-    environment = {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in environment.items():
-            patch.setenv(key, value)
-        server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        boto3.client("s3").create_bucket(Bucket="bucket")
-        yield "s3://bucket"
-        server.stop()
-
-
-@pytest.fixture(params=["local", "memory", "fsspec", "s3"])
+@pytest.fixture(
+    params=["local", "memory", "fsspec", "moto", pytest.param("radosgw", marks=pytest.mark.s3)]
+)
 def objects(request, tmp_path):
     if request.param == "local":
         return LocalObjects(tmp_path / "store")
@@ -49,7 +30,8 @@ def objects(request, tmp_path):
         return MemoryObjects()
     if request.param == "fsspec":
         return FsspecObjects(f"memory://test-objects-{uuid.uuid4().hex}")
-    return FsspecObjects(f"{request.getfixturevalue('s3_url')}/{uuid.uuid4().hex}")
+    service = request.getfixturevalue("moto_s3" if request.param == "moto" else "radosgw")
+    return S3Objects(f"{service.make_bucket()}/{uuid.uuid4().hex}")
 
 
 def listed(objects, prefix=""):

@@ -1,13 +1,16 @@
 """What every reader promises, run over all of them."""
 
 import contextlib
+import gzip
 import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -41,6 +44,41 @@ def _npy(image):
     return file.getvalue()
 
 
+def _pnm(image, header=b""):
+    """P5 or P6; two bytes a sample, high byte first, for uint16."""
+    magic = b"P5" if image.ndim == 2 else b"P6"
+    size = f"{image.shape[1]} {image.shape[0]}\n{np.iinfo(image.dtype).max}\n".encode()
+    return magic + b"\n" + header + size + image.astype(image.dtype.newbyteorder(">")).tobytes()
+
+
+def _fits(image, form=fits.PrimaryHDU, **cards):
+    planes = np.moveaxis(image, -1, 0) if image.ndim == 3 else image
+    hdu = form(planes)
+    for key, value in cards.items():
+        hdu.header[key.replace("_", "-")] = value
+    if form is not fits.PrimaryHDU:
+        hdu = fits.HDUList([fits.PrimaryHDU(), hdu])
+    file = io.BytesIO()
+    hdu.writeto(file)
+    return file.getvalue()
+
+
+def _h5(*images, stamps=None):
+    import h5py
+
+    file = io.BytesIO()
+    stored = np.stack([i[:, :, None] if i.ndim == 2 else i for i in images], axis=-1)
+    times = stamps or [f"2021-10-30 06:05:{3 * i:02d}.149606 UTC" for i in range(len(images))]
+    with h5py.File(file, "w", track_order=False) as h5:
+        h5.create_dataset("data/images", data=stored)
+        h5.create_dataset("data/timestamp", data=np.array(times, "S32"))
+    return file.getvalue()
+
+
+def _gz(encode):
+    return lambda image: gzip.compress(encode(image), mtime=0)
+
+
 CASES = [
     Case("still", "jpeg", _pillow("JPEG", quality=95), lossless=False),
     Case("still", "jpeg-progressive", _pillow("JPEG", progressive=True), lossless=False),
@@ -48,7 +86,21 @@ CASES = [
     Case("still", "tiff", _pillow("TIFF")),
     Case("still", "tiff-lzw", _pillow("TIFF", compression="tiff_lzw")),
     Case("npy", "npy", _npy),
+    Case("pgm", "pnm", _pnm),
+    Case("pgm", "pnm-gz", _gz(_pnm)),
+    Case("fits", "fits", _fits),
+    Case("fits", "fits-extension", lambda image: _fits(image, fits.ImageHDU)),
+    Case("fits", "fits-gz", _gz(_fits)),
+    Case("calgary_h5", "h5", _h5),
 ]
+DEEP = [
+    case for case in CASES if case.form in ("png", "tiff", "tiff-lzw") or case.reader != "still"
+]
+MANY = {
+    "pgm": lambda images: b"".join(_pnm(image) for image in images),
+    "calgary_h5": lambda images: _h5(*images),
+}
+"""How several frames are put into one file, for the formats that can."""
 
 
 def _scene(height=40, width=56):
@@ -141,6 +193,60 @@ def test_damage_is_refused_or_gives_an_image_and_never_raises_anything_else(data
 def test_noise_after_a_true_beginning_is_refused(case, tail, keep):
     with pytest.raises(UnreadableFrame):
         load_reader(case.reader).read(case.encode(_scene())[:keep] + tail)
+
+
+@pytest.mark.parametrize("case", DEEP, ids=lambda case: case.form)
+@pytest.mark.parametrize("grey", [False, True])
+def test_16_bit_counts_come_out_as_they_are(case, grey):
+    scene = _scene().astype(np.uint16) * 257 - 3
+    scene = scene[:, :, 0] if grey else scene
+    if case.reader == "still" and not grey:  # Pillow has no 16-bit colour
+        suffix = ".png" if case.form == "png" else ".tiff"
+        data = cv2.imencode(suffix, scene[:, :, ::-1])[1].tobytes()
+    else:
+        data = case.encode(scene)
+    image = load_reader(case.reader).read(data)
+    assert image.dtype == np.uint16
+    assert image.dtype.isnative
+    assert image.flags.c_contiguous
+    expected = np.repeat(scene[:, :, None], 3, axis=2) if grey else scene
+    assert np.array_equal(image, expected)
+
+
+def test_read_all_of_a_file_of_one_is_read(case):
+    data = case.encode(_scene())
+    reader = load_reader(case.reader)
+    (image,) = reader.read_all(data)
+    assert np.array_equal(image, reader.read(data))
+    assert len(reader.headers(data)) == 1
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_a_file_of_many_frames_gives_each_in_order(name):
+    scenes = [np.roll(_scene(), 5 * i, axis=1) for i in range(4)]
+    reader = load_reader(name)
+    data = MANY[name](scenes)
+    images = reader.read_all(data)
+    assert len(images) == len(reader.headers(data)) == 4
+    for image, scene in zip(images, scenes, strict=True):
+        assert np.array_equal(image, scene)
+        assert image.flags.c_contiguous
+    with pytest.raises(UnreadableFrame, match="holds 4 frames, expected one"):
+        reader.read(data)
+
+
+def test_headers_never_raise_anything_but_a_refusal(case):
+    reader = load_reader(case.reader)
+    for data in (b"", b"\x00", b"hello, no image\n", bytes(5000), case.encode(_scene())[:50]):
+        with contextlib.suppress(UnreadableFrame):
+            for header in reader.headers(data):
+                assert header.acquired is None
+
+
+def test_a_reader_says_where_its_times_are_and_what_it_usually_holds(case):
+    reader = load_reader(case.reader)
+    assert reader.tells_time in (None, "header", "exif")
+    assert reader.channels in ("rgb", "mono")
 
 
 def test_settings_are_json_and_name_the_reader(case):

@@ -199,7 +199,7 @@ def test_an_archive_that_lost_everything_is_refused(stills):
 
 
 def test_a_frame_that_cannot_be_read_by_this_user(stills, monkeypatch):
-    from reprocess.archive.catalogue import ArchiveBytes
+    from reprocess.archive.files import ArchiveBytes
     from reprocess.errors import UnreadableFrame
 
     whole = ArchiveBytes.read
@@ -218,12 +218,12 @@ def test_a_frame_that_cannot_be_read_by_this_user(stills, monkeypatch):
 
 
 def test_trouble_of_the_archive_is_a_failed_block_and_not_a_bad_frame(stills, monkeypatch):
-    from reprocess.archive.catalogue import ArchiveBytes
+    from reprocess.archive.files import ArchiveBytes
 
     def read(_self, _name):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("reprocess.clusters.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("reprocess.clusters.executors.time.sleep", lambda _seconds: None)
     with monkeypatch.context() as patch:
         patch.setattr(ArchiveBytes, "read", read)
         outcome = stills.run()
@@ -244,7 +244,8 @@ def test_trouble_of_the_archive_is_a_failed_block_and_not_a_bad_frame(stills, mo
         ("cube.cell_fraction_min=2", ["cube.cell_fraction_min", "found 2"]),
         ("detectors.diff.lag_s=two", ["detectors.diff.lag_s", "found 'two'"]),
         ("detectors.fcn.weights=/no/such/file", ["/no/such/file"]),
-        ("archive.reader=fits", ["fits", "still"]),
+        ("archive.reader=fit", ["fit", "fits", "still"]),
+        ("archive.time=exif", ["archive.time", "name"]),
         ("archive.pattern=%Y.npy", ["archive.pattern"]),
     ],
 )

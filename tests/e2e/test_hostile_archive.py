@@ -172,7 +172,7 @@ from reprocess.campaign import Archive
 
 archive = Archive(url=sys.argv[1], pattern="%Y%m%d_%H%M%S_*.jpg")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = scan(archive, [2021])
+found = scan(archive, [2021], ())
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 print(json.dumps([found.n_files, sum(map(len, found.days.values())), len(found.ignored), grown]))
 """

@@ -29,10 +29,9 @@ def no_images(monkeypatch):
         pytest.fail("an image was read or a network was used")
 
     def install():
-        monkeypatch.setattr("reprocess.archive.catalogue.ArchiveBytes.read", refuse)
+        monkeypatch.setattr("reprocess.archive.files.ArchiveBytes.read", refuse)
         monkeypatch.setattr("reprocess.archive.readers.numpy_array.NumpyArrayReader.read", refuse)
-        monkeypatch.setattr("reprocess.detectors.fcn._network", refuse)
-        monkeypatch.setattr("reprocess.detectors.fcn.logits_frame_by_frame", refuse)
+        monkeypatch.setattr("reprocess.detectors.fcn.open_runtime", refuse)
         monkeypatch.setattr("reprocess.detectors.difference.DifferenceDetector.measure", refuse)
 
     yield install

@@ -32,7 +32,7 @@ def serial_keys(make_tiny, tmp_path_factory):
 
 
 def test_a_local_cluster_equals_the_serial_run(tiny, serial_keys, same_keys, monkeypatch):
-    monkeypatch.setattr("reprocess.clusters.available_cores", lambda: 2)
+    monkeypatch.setattr("reprocess.clusters.local.available_cores", lambda: 2)
 
     outcome = tiny.run("--cluster", "local")
 
@@ -75,6 +75,31 @@ def test_an_interrupted_run_goes_on(tiny, serial_keys, same_keys):
     assert outcome.code == 0, outcome.err
     assert 0 < outcome.done < 4
     same_keys(tiny.keys(), serial_keys)
+
+
+# Ends a run like Ctrl-C, once its first day is done and known to the driver.
+ONE_DAY = """
+import sys
+from reprocess import report, run
+whole = report.ProgressLine.__call__
+
+def one_day(self, progress):
+    whole(self, progress)
+    raise KeyboardInterrupt
+
+report.ProgressLine.__call__ = one_day
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+def test_a_first_run_interrupted_after_a_day_says_so(tiny):
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_DAY, str(tiny.file), "--cluster", "serial", "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert "interrupted: what is committed stays" in done.stdout
+    assert not (tiny.store / "occurrence.zarr").exists()
 
 
 def test_a_killed_run_is_taken_over(tiny, serial_keys, same_keys, caplog):

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from reprocess.clusters import open_executor
+from reprocess.clusters.open import open_executor
 
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 

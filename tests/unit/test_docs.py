@@ -15,6 +15,7 @@ import reprocess
 from reprocess import stages
 from reprocess.archive.inputs import Column
 from reprocess.campaign import Campaign, Settings, load_campaign
+from reprocess.clusters.profiles import LocalProfile, SlurmProfile
 from reprocess.cube.count import OUTCOMES
 from reprocess.cube.publish import shape_cube
 from reprocess.plan import Reason
@@ -47,6 +48,8 @@ def _sections(model: type[Settings], name: str) -> Iterator[tuple[str, type[Sett
                 path = (
                     f"detectors.LABEL, kind: {get_args(inner.model_fields['kind'].annotation)[0]}"
                 )
+            elif key == "lens":
+                path += f", model: {get_args(inner.model_fields['model'].annotation)[0]}"
             elif "tuple" in str(field.annotation):
                 path += "[]"
             yield from _sections(inner, path)
@@ -82,6 +85,16 @@ def _described() -> dict[tuple[str, str], str]:
 
 def test_every_campaign_key_and_default_is_listed_and_no_other() -> None:
     assert _described() == _settings()
+
+
+def test_every_profile_key_and_default_is_listed_and_no_other() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", _page("slurm.md"), flags=re.MULTILINE)
+    listed = {key: yaml.safe_load(shown.strip("`")) for key, shown in rows}
+    slurm = SlurmProfile.model_fields
+    defaults = {key: field.get_default() for key, field in slurm.items()}
+    defaults = {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
+    assert listed == defaults | {"kind": "required"}
+    assert set(LocalProfile.model_fields) <= set(slurm)
 
 
 def _layouts() -> list[tuple[str, YearLayout]]:

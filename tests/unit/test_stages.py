@@ -184,8 +184,9 @@ def test_every_layout_is_laid_out_and_says_whose_it_is(small_campaign):
 
 
 def test_variables_are_those_that_are_committed(small_campaign):
-    frames, _, detections = layouts(small_campaign())
-    assert {v.name for v in frames.variables} == set(stages.FRAMES_VARIABLES)
+    campaign = small_campaign()
+    frames, _, detections = layouts(campaign)
+    assert {v.name for v in frames.variables} == set(stages.frames_variables(campaign))
     assert {v.name for v in detections.variables} == set(stages.DETECTIONS_VARIABLES)
     fraction = detections.variables[0]
     assert (fraction.name, fraction.shape, fraction.fill) == ("fraction", (400,), 255)

@@ -7,6 +7,8 @@ walked first; what passes here is whole, of one image, and of a known depth.
 
 from __future__ import annotations
 
+import gzip
+import io
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,6 +19,10 @@ from reprocess.errors import UnreadableFrame
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 TIFF_MAGICS = (b"II*\x00", b"MM\x00*")
+
+GZIP_MAGIC = b"\x1f\x8b"
+UNPACKED_BYTES_MAX = 1 << 30
+"""A compressed file that unpacks to more than this is refused."""
 
 _TIFF_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "I"}
@@ -33,6 +39,28 @@ class Declared:
     height_px: int
     bits: int
     images: int
+
+
+def gunzip(data: bytes) -> bytes:
+    """Unpack a gzip file, checksum and all; other bytes are returned as they are.
+
+    Raises
+    ------
+    UnreadableFrame
+        If it is cut or damaged, or unpacks to more than `UNPACKED_BYTES_MAX`.
+    """
+    if not data.startswith(GZIP_MAGIC):
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            unpacked = stream.read(UNPACKED_BYTES_MAX + 1)
+    except EOFError as error:
+        raise UnreadableFrame("truncated gzip: the file ends before its end marker") from error
+    except (OSError, zlib.error, struct.error) as error:
+        raise UnreadableFrame(f"corrupt gzip: {error}") from error
+    if len(unpacked) > UNPACKED_BYTES_MAX:
+        raise UnreadableFrame(f"unpacks to more than {UNPACKED_BYTES_MAX >> 20} MiB")
+    return unpacked
 
 
 def check_png(data: bytes) -> Declared:

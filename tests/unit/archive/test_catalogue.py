@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from reprocess.archive import catalogue as module
-from reprocess.archive.catalogue import ArchiveBytes, Entry, local_root, scan
-from reprocess.campaign import Archive
+from reprocess.archive.catalogue import Entry, scan
+from reprocess.archive.files import ArchiveBytes, local_root
+from reprocess.campaign import Archive, S3Access
 from reprocess.errors import ArchiveError, ConfigurationError, UnreadableFrame
+from reprocess.stores.s3 import S3Bucket
 
 PATTERN = "%Y%m%d_%H%M%S*.jpg"
 
@@ -53,7 +55,21 @@ class SweptTree(MemoryTree):
     """One that is listed as object stores are: all keys below a prefix at once."""
 
 
-@pytest.fixture(params=["disk", "file-url", "memory", "swept"])
+class BucketTree:
+    """An archive in an S3 bucket."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.bucket = S3Bucket(url, S3Access(), "archive")
+
+    def write(self, name: str, data: bytes = b"x") -> None:
+        self.bucket.put(name, data)
+
+    def remove(self, name: str) -> None:
+        self.bucket.remove(name)
+
+
+@pytest.fixture(params=["disk", "file-url", "memory", "swept", "s3"])
 def tree(request, tmp_path, monkeypatch):
     if request.param == "disk":
         yield DiskTree(tmp_path / "archive of ü")
@@ -62,6 +78,9 @@ def tree(request, tmp_path, monkeypatch):
         tree = DiskTree(tmp_path / "archive")
         tree.url = f"file://{tree.root}"
         yield tree
+        return
+    if request.param == "s3":
+        yield BucketTree(f"{request.getfixturevalue('moto_s3').make_bucket()}/an archive")
         return
     if request.param == "swept":
         monkeypatch.setattr(module, "OBJECT_STORES", frozenset({"memory"}))
@@ -172,6 +191,13 @@ def test_other_years_directories_are_not_looked_into(tree, monkeypatch):
         listed.append(str(path))
         return ls(self, path, **options)
 
+    pages = S3Bucket.pages
+
+    def spy_pages(self, prefix, **options):
+        listed.append(f"/{prefix}")
+        return pages(self, prefix, **options)
+
+    monkeypatch.setattr(S3Bucket, "pages", spy_pages)
     monkeypatch.setattr(os, "scandir", spy_scandir)
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "ls", spy_ls)
     found = _scan(tree, [2018], "%Y/%m/%d/%H%M.jpg")
@@ -280,7 +306,7 @@ def test_a_directory_that_cannot_be_listed_is_an_error_not_fewer_frames(tree, nu
         fail(path)
         return ls(self, path, **options)
 
-    def failing_find(_self, path, **_options):
+    def failing_find(_self, path="", **_options):
         raise OSError(number, os.strerror(number), path)
 
     with monkeypatch.context() as patch:
@@ -288,10 +314,12 @@ def test_a_directory_that_cannot_be_listed_is_an_error_not_fewer_frames(tree, nu
         patch.setattr(memory, "ls", failing_ls)
         if isinstance(tree, SweptTree):
             patch.setattr(memory, "find", failing_find)
+        if isinstance(tree, BucketTree):
+            patch.setattr(S3Bucket, "pages", failing_find)
         with pytest.raises(ArchiveError) as refused:
             _scan(tree)
     assert os.strerror(number) in str(refused.value)
-    assert isinstance(tree, SweptTree) or "'bad one'" in str(refused.value)
+    assert isinstance(tree, SweptTree | BucketTree) or "'bad one'" in str(refused.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads directories of any mode")
@@ -305,17 +333,12 @@ def test_a_directory_without_permission_is_an_error(disk):
         (disk.root / "sub").chmod(0o700)
 
 
-def test_no_credentials_for_s3_is_an_archive_error(monkeypatch):
-    exceptions = pytest.importorskip("botocore.exceptions")
-
-    class Refusing:
-        protocol = ("s3", "s3a")
-
-        def find(self, _path, **_options):
-            raise exceptions.NoCredentialsError
-
-    monkeypatch.setattr(module, "open_remote", lambda _archive: (Refusing(), "bucket"))
-    with pytest.raises(ArchiveError, match="Unable to locate credentials"):
+def test_no_credentials_for_s3_is_an_archive_error(monkeypatch, tmp_path):
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(ArchiveError, match=r"Unable to locate credentials.*aws/credentials"):
         scan(Archive(url="s3://bucket", pattern=PATTERN), [2018])
 
 

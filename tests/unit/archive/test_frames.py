@@ -1,9 +1,19 @@
 """Crop and scale, by numbers that can be worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from reprocess.archive.frames import FrameBlock, FrameStatus, prepare
+from reprocess.archive.frames import (
+    FrameBlock,
+    FrameStatus,
+    declares_levels,
+    eight_bit_units,
+    join,
+    prepare,
+    to_eight_bits,
+)
 from reprocess.campaign import CameraEpoch, Crop
 from reprocess.errors import UnreadableFrame
 
@@ -123,3 +133,55 @@ def test_a_block_holds_frames_in_order_of_time():
 def test_a_block_with_an_image_missing_is_an_error():
     with pytest.raises(ValueError, match=r"\[2, 1, 2, 2\]"):
         _block([0, 1], [5, 65], images=1)
+
+
+def test_sixteen_bits_are_cropped_and_scaled_like_eight(epoch):
+    image = np.zeros((48, 64, 3), np.uint16)
+    image[0, 0], image[0, 1], image[1, 0], image[1, 1] = 40, 80, 60000, 65535
+    found = prepare(image, _cropped(epoch, 0, 0, 32), 16)
+    assert found.dtype == np.uint16
+    assert found[0, 0].tolist() == [31414] * 3
+    assert prepare(image, _cropped(epoch, -4, -4, 32), 16).dtype == np.uint16
+
+
+def _levels(epoch, black, white, response=(1.0, 1.0, 1.0)):
+    return epoch.model_copy(
+        update={"black_level": black, "white_level": white, "channel_response": response}
+    )
+
+
+def test_black_is_0_white_is_255_and_between_them_the_scaling_is_linear(epoch):
+    counts = np.array([0, 300, 301, 305, 1575, 2849, 2850, 65535], np.uint16)
+    found = to_eight_bits(np.repeat(counts[None, :, None], 3, 2), _levels(epoch, 300, 2850))
+    assert found.dtype == np.uint8
+    # 10 counts a step: 301 is 0.1, 305 is 0.5 and rounds up, 1575 is 127.5, 2849 is 254.9
+    assert found[0, :, 0].tolist() == [0, 0, 0, 1, 128, 255, 255, 255]
+
+
+def test_a_channel_twice_as_sensitive_is_halved(epoch):
+    counts = np.full((1, 1, 3), 100, np.uint8)
+    found = to_eight_bits(counts, _levels(epoch, 0.0, None, (2.0, 1.0, 0.5)))
+    assert found[0, 0].tolist() == [50, 100, 200]
+
+
+def test_without_levels_eight_bits_are_what_they_were(epoch):
+    counts = np.random.default_rng(2).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    assert not declares_levels(epoch)
+    assert to_eight_bits(counts, epoch) is counts
+    assert declares_levels(_levels(epoch, 1.0, None))
+    assert declares_levels(_levels(epoch, 0.0, 200.0))
+    assert eight_bit_units(_levels(epoch, 300, 2850, (2.0, 1.0, 1.0))).tolist() == [0.05, 0.1, 0.1]
+
+
+def test_joined_blocks_keep_what_all_of_them_have():
+    one, two = _block([0, 1], [5, 65]), _block([2, 3], [125, 185])
+    exposed = replace(two, exposure_s=np.array([1, 2], np.float32))
+    assert join([one, exposed]).exposure_s is None
+    joined = join([exposed, replace(exposed, acquired=exposed.acquired + np.timedelta64(1, "h"))])
+    assert joined.exposure_s.tolist() == [1, 2, 1, 2]
+    assert joined[np.array([False, True, False, False])].exposure_s.tolist() == [2]
+
+
+def test_a_block_with_an_exposure_missing_is_an_error():
+    with pytest.raises(ValueError, match="must have one length"):
+        replace(_block([0, 1], [5, 65]), exposure_s=np.array([1], np.float32))

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from reprocess.archive import inputs as module
-from reprocess.archive.catalogue import ArchiveBytes, Entry, scan
+from reprocess.archive.catalogue import Entry, scan
+from reprocess.archive.files import ArchiveBytes
 from reprocess.archive.inputs import Column, DayInputs, assign, outside_range, read_day
 from reprocess.errors import UnreadableFrame
 

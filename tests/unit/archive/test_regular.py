@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from reprocess.archive.catalogue import FILE_BYTES_MAX, ArchiveBytes
+from reprocess.archive.files import FILE_BYTES_MAX, ArchiveBytes
 from reprocess.archive.regular import read_regular
 from reprocess.campaign import Archive
 from reprocess.errors import UnreadableFrame

@@ -12,7 +12,9 @@ from reprocess.cube.count import (
     count_year,
     fraction_min,
     mlt_bin_index,
+    mlt_bin_of_cells,
     mlt_bounds,
+    own_mlt_offset_h,
     select_frames,
 )
 
@@ -334,3 +336,69 @@ def test_select_frames_takes_the_limit_itself_and_no_missing_elevation():
     assert select_frames(sun, moon, -15.0, None).tolist() == [True, False, True, False]
     assert select_frames(sun, moon, -15.0, 0.0).tolist() == [False, False, True, False]
     assert select_frames(sun, np.full(4, np.nan, np.float32), -15.0, 0.0).sum() == 0
+
+
+def test_bins_of_the_cells_are_counted_as_xarray_counts_them() -> None:
+    """Oracle: one-hot bins, summed by xarray over the frames of each month."""
+    rng = np.random.default_rng(8)
+    n_days, n, n_cells, n_mlt = 4, 200, 9, 6
+    labels = ("a", "b")
+    mlt = rng.uniform(0, 24, (n_days, n)).astype(np.float32)
+    mlt[rng.random((n_days, n)) < 0.1] = np.nan
+    offset = rng.uniform(-4, 4, n_cells)
+    offset[2] = np.nan
+    fraction = {k: rng.integers(0, 256, (n_days, n, n_cells), dtype=np.uint8) for k in labels}
+    for values in fraction.values():
+        values[rng.random(values.shape) < 0.2] = 255
+    selected = rng.random((n_days, n)) < 0.8
+    month = [0, 0, 3, 11]
+    counter = Counter(labels, n_mlt, n_cells, fraction_min=127, compare=labels)
+    for day in range(n_days):
+        bins = mlt_bin_of_cells(mlt[day], offset, n_mlt)
+        counter.add_day(month[day], bins, selected[day], {k: fraction[k][day] for k in labels})
+
+    dims = ("day", "frame", "cell")
+    hour = xr.DataArray(mlt, dims=dims[:2]).astype(float) + xr.DataArray(offset, dims="cell")
+    bin_of = np.floor((hour % 24) / (24 / n_mlt))
+    hot = (bin_of == xr.DataArray(np.arange(n_mlt), dims="mlt")) & xr.DataArray(
+        selected, dims=dims[:2]
+    )
+    arrays = {k: xr.DataArray(v, dims=dims) for k, v in fraction.items()}
+    both = (arrays["a"] != 255) & (arrays["b"] != 255)
+    for i, label in enumerate(labels):
+        seen = arrays[label] != 255
+        lit = seen & (arrays[label] >= 127)
+        for outcome, kept in enumerate((seen, lit, seen & both, lit & both)):
+            found = (hot & kept).sum("frame")
+            for m in set(month):
+                days = [d for d in range(n_days) if month[d] == m]
+                one = found.isel(day=days).transpose("day", "mlt", "cell")
+                assert np.array_equal(counter.counts[outcome, m, i], one.sum("day"))
+                assert np.array_equal(counter.n_days[outcome, m, i], (one > 0).sum("day"))
+    assert counter.counts[..., 2].sum() == 0  # a cell without an MLT of its own is nowhere
+    assert counter.counts.sum() > 0
+
+
+def test_bins_of_cells_that_all_share_the_station_s_mlt_are_the_station_s() -> None:
+    rng = np.random.default_rng(2)
+    fraction = {"a": rng.integers(0, 256, (500, 5), dtype=np.uint8)}
+    mlt = rng.uniform(0, 24, 500).astype(np.float32)
+    selected = np.ones(500, bool)
+    one, other = (Counter(("a",), 24, 5, 127, ("a",)) for _ in range(2))
+    one.add_day(1, mlt_bin_index(mlt, 24), selected, fraction)
+    other.add_day(1, mlt_bin_of_cells(mlt, np.zeros(5), 24), selected, fraction)
+    assert np.array_equal(one.counts, other.counts)
+    assert np.array_equal(one.n_days, other.n_days)
+
+
+def test_bins_of_cells_of_a_wrong_shape_are_refused() -> None:
+    counter = Counter(("a",), 24, 5, 127)
+    with pytest.raises(ValueError, match=r"mlt_bin: found \(3, 4\), expected \(3, 5\)"):
+        counter.add_day(
+            0, np.zeros((3, 4), np.int16), np.ones(3, bool), {"a": np.zeros((3, 5), np.uint8)}
+        )
+
+
+def test_cells_below_the_limit_have_no_mlt_of_their_own() -> None:
+    found = own_mlt_offset_h([1.0, 2.0, 3.0], [10.0, 80.0, 80.1], 10.0)
+    assert np.isfinite(found).tolist() == [True, True, False]

@@ -1,5 +1,6 @@
 """The difference statistic against hand-computed values and a plain numpy oracle."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -295,6 +296,74 @@ def test_shifted_sky_is_not_observed(campaign):
     evidence = detector_of().measure(block_of([0, 120], [10, 90]), None, campaign)
     assert evidence.status[1] == EvidenceStatus.SKY_SHIFTED
     assert np.isnan(evidence.values["delta"][1]).all()
+
+
+@pytest.mark.parametrize(
+    ("exposure", "gain", "status"),
+    [
+        ([1.0, 1.0], [2.0, 2.0], EvidenceStatus.OBSERVED),
+        ([0.985, 0.986], [2.0, 2.0], EvidenceStatus.OBSERVED),
+        ([1.0, 1.5], [2.0, 2.0], EvidenceStatus.EXPOSURE_CHANGED),
+        ([1.0, 1.0], [2.0, 4.0], EvidenceStatus.EXPOSURE_CHANGED),
+        ([np.nan, np.nan], [np.nan, np.nan], EvidenceStatus.OBSERVED),
+        ([np.nan, 1.0], [2.0, 2.0], EvidenceStatus.EXPOSURE_CHANGED),
+        ([1.0, np.nan], [2.0, 2.0], EvidenceStatus.EXPOSURE_CHANGED),
+    ],
+)
+def test_a_changed_exposure_or_gain_is_not_observed(campaign, exposure, gain, status):
+    block = replace(
+        block_of([0, 120], [10, 12]),
+        exposure_s=np.array(exposure, np.float32),
+        gain=np.array(gain, np.float32),
+    )
+    evidence = detector_of().measure(block, None, campaign)
+    assert evidence.status[1] == status
+    assert np.isnan(evidence.values["delta"][1]).all() == (status != EvidenceStatus.OBSERVED)
+
+
+def test_exposures_are_compared_with_the_context_too(campaign):
+    context = replace(block_of([-120], [1]), exposure_s=np.array([4], np.float32))
+    block = replace(block_of([0, 60], [2, 3]), exposure_s=np.array([1, 4], np.float32))
+    evidence = detector_of(lag_tolerance_s=60).measure(block, context, campaign)
+    assert evidence.status[0] == EvidenceStatus.EXPOSURE_CHANGED
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_are_compared_before_they_are_reduced(campaign, channels):
+    """3 counts of a camera whose 8-bit step is 100 counts: nothing in the 8-bit frame."""
+    deep = np.full((2, SIZE, SIZE, channels), 12000, np.uint16)
+    deep[1] += 3
+    block = replace(block_of([0, 120], [7, 7]), image16=deep)
+    update = {"black_level": 300.0, "white_level": 25800.0}
+    campaign.camera = (campaign.camera[0].model_copy(update=update),)
+    delta = detector_of().measure(block, None, campaign).values["delta"]
+    assert np.allclose(delta[1], 0.03, rtol=1e-3)
+    update["channel_response"] = (2.0, 0.5, 1.0)
+    campaign.camera = (campaign.camera[0].model_copy(update=update),)
+    delta = detector_of().measure(block, None, campaign).values["delta"]
+    assert np.allclose(delta[1, :, 0], 0.015, rtol=1e-3)
+    assert np.allclose(delta[1, :, 1], 0.06, rtol=1e-3)
+
+
+def test_the_sky_shift_limit_is_in_counts_of_the_eight_bit_frame(campaign):
+    update = {"black_level": 0.0, "white_level": 25500.0}
+    campaign.camera = (campaign.camera[0].model_copy(update=update),)
+    for step, status in [
+        (2000, EvidenceStatus.OBSERVED),
+        (2001, EvidenceStatus.SKY_SHIFTED),
+    ]:
+        deep = np.full((2, SIZE, SIZE, 1), 9000, np.uint16)
+        deep[1] += step
+        block = replace(block_of([0, 120], [7, 7]), image16=deep)
+        found = detector_of(sky_shift_max_dn=20.0).measure(block, None, campaign)
+        assert found.status[1] == status
+
+
+def test_the_largest_possible_change_is_still_a_number():
+    runs = spans_of(four_cells())
+    earlier = np.zeros((SIZE, SIZE, 3), np.uint16)
+    found = _compare(earlier + np.uint16(65535), earlier, runs, 1e9, np.full(2, 10.0))
+    assert np.isfinite(found).all()
 
 
 # --- thresholds ------------------------------------------------------------------------

@@ -12,13 +12,10 @@ import torch
 
 from reprocess.archive.frames import FrameBlock
 from reprocess.campaign import Fcn
-from reprocess.detectors import fcn, networks
+from reprocess.detectors import fcn, networks, runtimes
 from reprocess.detectors.detector import Evidence, EvidenceStatus
-from reprocess.detectors.fcn import (
-    FcnDetector,
-    logits_frame_by_frame,
-    logits_in_batches,
-)
+from reprocess.detectors.fcn import FcnDetector
+from reprocess.detectors.runtimes import TorchCpu, TorchDevice
 from reprocess.detectors.weights import load_network, save_network
 from reprocess.errors import ConfigurationError
 
@@ -72,8 +69,9 @@ def test_evidence_is_the_networks_logit_difference(weights, images):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5, None])
-def test_any_number_of_threads_gives_the_same_bytes(weights, images, threads):
-    detector = detector_of(weights)
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_any_number_of_threads_gives_the_same_bytes(weights, images, runtime, threads):
+    detector = detector_of(weights, runtime=runtime)
     alone = [
         detector.measure(block_of(images[i : i + 1]), None, CAMPAIGN, threads=1) for i in range(7)
     ]
@@ -109,7 +107,7 @@ def test_every_frame_runs_on_one_intraop_thread(weights, images, monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(4)  # what threads started from now on would get
     try:
-        logits_frame_by_frame(loaded, images, threads=3)
+        TorchCpu(loaded).logits(images, threads=3)
     finally:
         torch.set_num_threads(before)
     assert seen == [(1, 1)] * 7
@@ -125,9 +123,9 @@ def test_a_batch_has_always_the_same_size(weights, images, monkeypatch):
         return forward(pixels)
 
     monkeypatch.setattr(loaded.network, "forward", watched)
-    found = logits_in_batches(loaded, images, "cpu", batch=3)
+    found = TorchDevice(loaded, "cpu", batch=3).logits(images, threads=1)
     assert sizes == [3, 3, 3]
-    expected = logits_frame_by_frame(loaded, images, threads=1)
+    expected = TorchCpu(loaded).logits(images, threads=1)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
 
 
@@ -140,7 +138,7 @@ def test_a_gpus_logits_do_not_depend_on_how_the_block_is_cut(weights, images):
         parts = [images[:cut], images[cut:]]
         cuts = [detector.measure(block_of(p), None, CAMPAIGN).values["logit"] for p in parts]
         assert np.concatenate(cuts).tobytes() == whole.tobytes()
-    on_cpu = logits_frame_by_frame(load_network(detector.settings.weights), images, threads=4)
+    on_cpu = TorchCpu(load_network(detector.settings.weights)).logits(images, threads=4)
     np.testing.assert_allclose(whole, on_cpu, rtol=2e-3, atol=2e-3)
 
 
@@ -157,7 +155,7 @@ def test_logits_too_large_for_float16_stay_finite(weights, images):
     loaded = load_network(weights)
     with torch.no_grad():
         loaded.network.score_fine[-1].bias += torch.tensor([0.0, 1e6])
-    found = logits_frame_by_frame(loaded, images[:1], threads=1)
+    found = TorchCpu(loaded).logits(images[:1], threads=1)
     assert (found == np.finfo(np.float16).max).all()
 
 
@@ -168,8 +166,8 @@ def test_the_network_is_loaded_once_a_process(weights, images, monkeypatch):
         calls.append(path)
         return load_network(path)
 
-    monkeypatch.setattr(fcn, "load_network", counted)
-    monkeypatch.setattr(fcn, "_networks", {})
+    monkeypatch.setattr(runtimes, "load_network", counted)
+    monkeypatch.setattr(runtimes, "_kept", {})
     for _ in range(3):
         detector_of(weights).measure(block_of(images[:1]), None, CAMPAIGN)
     assert calls == [weights]
@@ -185,6 +183,33 @@ def test_weights_exchanged_under_a_running_campaign_are_refused(weights, images,
     save_network(path, other, "fcn_resnet18", MEAN, STD, {"seed": 12})
     with pytest.raises(ConfigurationError, match="changed while running"):
         detector.measure(block_of(images[:1]), None, CAMPAIGN)
+
+
+def test_openvino_sees_what_torch_sees(weights, images):
+    theirs = detector_of(weights, runtime="openvino").measure(block_of(images), None, CAMPAIGN)
+    ours = detector_of(weights).measure(block_of(images), None, CAMPAIGN)
+    assert theirs.values["logit"].dtype == np.float16
+    np.testing.assert_allclose(theirs.values["logit"], ours.values["logit"], rtol=2e-3, atol=1e-3)
+
+
+def test_openvino_takes_frames_of_any_size_one_after_the_other(weights, images):
+    runtime = runtimes.OpenVino(load_network(weights))
+    small = np.ascontiguousarray(images[:, :32, :32])
+    assert runtime.logits(images, 2).shape == (7, SIZE // 8, SIZE // 8)
+    assert runtime.logits(small, 2).shape == (7, 4, 4)
+    assert runtime.logits(small, 1).tobytes() == runtime.logits(small, 2).tobytes()
+
+
+def test_another_runtime_is_another_evidence(weights):
+    ours, theirs = detector_of(weights), detector_of(weights, runtime="openvino")
+    assert ours.evidence_settings() != theirs.evidence_settings()
+    assert "openvino-" in theirs.profile()
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_its_remedy(weights, images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'reprocess\[openvino\]'"):
+        detector_of(weights, runtime="openvino").measure(block_of(images), None, CAMPAIGN)
 
 
 def test_settings_name_the_weights_by_content(weights, tmp_path):

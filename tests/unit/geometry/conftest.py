@@ -70,3 +70,12 @@ def kho_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("the real KHO hour is absent: ../shared/data/kho_20131204 beside the checkout")
     return folder
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Where the real images lie, beside the checkout; skips where they do not."""
+    folder = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real images are absent: ../shared/data beside the checkout")
+    return folder

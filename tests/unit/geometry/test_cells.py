@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from reprocess.campaign import CameraEpoch, Cells
-from reprocess.geometry.cells import map_cells, ring_cells
+from reprocess.geometry.cells import CellFlag, beckers_rings, map_cells, ring_cells
+from reprocess.geometry.layer import central_angle_deg
 from reprocess.geometry.skymap import build_skymap
 
 Layout = Literal["rings-10", "rings-20"]
@@ -158,3 +160,68 @@ def test_a_cell_without_pixels_is_not_observed(make_epoch: Callable[..., CameraE
     assert empty.any()
     assert not found.observed[empty].any()
     assert (found.visible_share[empty] == 0).all()
+
+
+@given(
+    n=st.integers(1, 2000),
+    area=st.sampled_from(["solid-angle", "image", "emission-layer"]),
+    lowest=st.floats(0, 60),
+)
+def test_beckers_gives_any_total_in_cells_of_equal_area(n: int, area: Any, lowest: float) -> None:
+    settings = Cells(layout="beckers", n=n, area=area, elevation_min_deg=lowest)
+    cells = ring_cells(settings, 0.0)
+    assert cells.n_cells == settings.total == n
+    assert cells.zenith_min_deg[0] == 0.0
+    assert cells.zenith_max_deg[-1] == 90.0 - lowest
+    width = cells.azimuth_max_deg - cells.azimuth_min_deg
+    if area == "solid-angle":
+        size = cells.solid_angle_sr
+    elif area == "image":
+        size = (cells.zenith_max_deg**2 - cells.zenith_min_deg**2) * width
+    else:
+        inner, outer = (
+            np.radians(central_angle_deg(90.0 - zenith, settings.emission_height_km))
+            for zenith in (cells.zenith_min_deg, cells.zenith_max_deg)
+        )
+        size = (np.cos(inner) - np.cos(outer)) * width
+    assert np.allclose(size, size[0], rtol=1e-6)
+
+
+def test_beckers_rings_of_the_hemisphere() -> None:
+    """By hand for 7 in the plane: 7 (1 - sqrt(pi / 7))^2 = 0.76 cells fit inside: 1, and 6 around.
+    For 10: 10 (1 - sqrt(pi / 10))^2 = 1.93, so 2 halves inside 8."""
+    assert beckers_rings(Cells(layout="beckers", n=7, area="image")) == (1, 6)
+    assert beckers_rings(Cells(layout="beckers", n=10, area="image")) == (2, 8)
+    for n in (50, 145, 400, 1000):
+        cells = ring_cells(Cells(layout="beckers", n=n, elevation_min_deg=0.0), 0.0)
+        outer = cells.zenith_min_deg > 20.0
+        height = (cells.zenith_max_deg - cells.zenith_min_deg)[outer]
+        width = (cells.azimuth_max_deg - cells.azimuth_min_deg)[outer]
+        shape = height / (width * np.sin(np.radians(cells.zenith_deg[outer])))
+        assert np.all((shape > 0.7) & (shape < 1.4)), n  # about as high as wide
+
+
+def test_a_total_belongs_to_beckers_alone() -> None:
+    with pytest.raises(ValidationError, match="n together with layout beckers"):
+        Cells(layout="rings-10", n=300)
+    with pytest.raises(ValidationError, match="n together with layout beckers"):
+        Cells(layout="beckers")
+
+
+def test_cells_with_few_pixels_are_flagged_and_not_observed(
+    make_epoch: Callable[..., CameraEpoch],
+) -> None:
+    """At 1 px a degree the cells of 400 near the zenith hold about 48 pixels, at the rim more."""
+    skymap = build_skymap(make_epoch(hide=[[[60, 20], [159, 220]]]), 200)
+    cells = ring_cells(Cells(), 0.0)
+    free = map_cells(skymap, cells, 0.5)
+    limit = int(np.median(free.n_pixels[free.observed]))
+    strict = map_cells(skymap, cells, 0.5, limit)
+    few = (strict.flags & CellFlag.FEW_PIXELS) != 0
+    hidden = (strict.flags & CellFlag.HIDDEN) != 0
+    assert np.array_equal(few, strict.n_pixels < limit)
+    assert np.array_equal(hidden, strict.visible_share < 0.5)
+    assert np.array_equal(strict.observed, ~few & ~hidden)
+    assert (few & ~hidden).any()
+    assert (hidden & few).any()
+    assert np.array_equal(free.observed, (free.visible_share >= 0.5) & (free.n_pixels > 0))

@@ -9,7 +9,12 @@ import pytest
 from reprocess.campaign import Site
 from reprocess.errors import ConfigurationError
 from reprocess.geometry import ephemeris
-from reprocess.geometry.ephemeris import moon_elevation_deg, moon_phase_fraction, sun_elevation_deg
+from reprocess.geometry.ephemeris import (
+    apparent_elevation_deg,
+    moon_elevation_deg,
+    moon_phase_fraction,
+    sun_elevation_deg,
+)
 
 POLE = Site(code="POLE", latitude_deg=90.0, longitude_deg=0.0)
 
@@ -98,3 +103,19 @@ def test_no_network_is_ever_asked(jbs: Site, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_time_outside_the_ephemeris_is_a_configuration_error(jbs: Site) -> None:
     with pytest.raises(ConfigurationError, match=r"2070.*1900 to 2050"):
         sun_elevation_deg(jbs, at("2070-01-01"))
+
+
+@pytest.mark.parametrize(
+    ("true", "minutes"), [(0.0, 29.0), (-0.5667, 34.5), (10.0, 5.41), (45.0, 1.01), (90.0, 0.0)]
+)
+def test_refraction_is_that_of_a_standard_atmosphere(true: float, minutes: float) -> None:
+    """Sæmundsson 1986, from true elevations; Meeus gives 34' at apparent 0 (16.3)."""
+    found = apparent_elevation_deg(np.array([true]))[0]
+    assert 60 * (float(found) - true) == pytest.approx(minutes, abs=0.15)
+
+
+def test_below_the_horizon_nothing_is_refracted() -> None:
+    deep = np.array([-1.01, -15.0, np.nan])
+    found = apparent_elevation_deg(deep)
+    assert found[:2].tolist() == deep[:2].astype(np.float32).tolist()
+    assert np.isnan(found[2])

@@ -9,7 +9,7 @@ import pytest
 from reprocess.campaign import Site
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.ephemeris import sun_elevation_deg
-from reprocess.geometry.magnetic import aacgm, magnetic_north_azimuth_deg, mlt_hours
+from reprocess.geometry.magnetic import aacgm, aacgm_many, magnetic_north_azimuth_deg, mlt_hours
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
 JBS_MLON_DEG = -53.8
@@ -144,3 +144,25 @@ def test_mlt_is_float32_in_the_day_and_empty_for_nothing() -> None:
     assert mlt.min() >= 0.0
     assert mlt.max() < 24.0
     assert mlt_hours(JBS_MLON_DEG, times[:0]).shape == (0,)
+
+
+def test_aacgm_published_example() -> None:
+    """README of aacgmv2 2.6 and 2.7: 60 N 15 E, 300 km, 2013-11-03: 57.4736, 93.6111, MLT 1.4816.
+
+    The coefficients of a year change with the field model behind them, by 0.02 degrees here.
+    """
+    when = datetime(2013, 11, 3)
+    mlat, mlon = aacgm(60.0, 15.0, 300.0, when)
+    assert mlat == pytest.approx(57.4736, abs=0.03)
+    assert mlon == pytest.approx(93.6111, abs=0.03)
+    assert mlt_hours(mlon, np.array(["2013-11-03"], "M8[s]"))[0] == pytest.approx(1.4816, abs=0.01)
+
+
+def test_many_positions_are_those_of_one_and_nan_where_undefined() -> None:
+    when = datetime(2018, 1, 1)
+    latitude, longitude = np.array([-74.62, 0.0, 78.1]), np.array([164.22, 0.0, 16.0])
+    mlat, mlon = aacgm_many(latitude, longitude, 110.0, when)
+    assert np.isnan(mlat).tolist() == [False, True, False]
+    assert (mlat[0], mlon[0]) == aacgm(-74.62, 164.22, 110.0, when)
+    with pytest.raises(ConfigurationError, match="AACGM-v2"):
+        aacgm_many(latitude, longitude, 110.0, datetime(1400, 1, 1))

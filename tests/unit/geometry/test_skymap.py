@@ -119,3 +119,37 @@ def test_a_mask_that_is_missing_or_no_image_says_so(make_epoch: MakeEpoch, tmp_p
 def test_a_crop_without_sky_says_so(make_epoch: MakeEpoch) -> None:
     with pytest.raises(ConfigurationError, match="no visible sky"):
         build_skymap(make_epoch(crop={"left_px": 900, "top_px": 0, "size_px": 50}), 64)
+
+
+def test_horizon_table_hides_what_lies_below_it(make_epoch: Callable[..., CameraEpoch]) -> None:
+    """10 degrees in the north rising to 30 in the east, and back to 10 through south and west."""
+    table = [[0.0, 10.0], [90.0, 30.0], [180.0, 10.0]]
+    skymap = build_skymap(make_epoch(horizon=table), 200)
+    free = build_skymap(make_epoch(), 200)
+    azimuth, elevation = free.azimuth_deg.astype(float), free.elevation_deg.astype(float)
+    with np.errstate(invalid="ignore"):
+        east = np.abs(azimuth - 45.0) < 1.0
+        west = np.abs(azimuth - 270.0) < 1.0
+        assert not skymap.visible[east & (elevation < 19.0)].any()
+        assert skymap.visible[east & (elevation > 21.0)].all()
+        assert not skymap.visible[west & (elevation < 9.5)].any()
+        assert skymap.visible[west & (elevation > 10.5)].all()
+    assert np.array_equal(skymap.azimuth_deg, free.azimuth_deg, equal_nan=True)
+
+
+def test_rectangles_and_polygons_hide_their_pixels(make_epoch: Callable[..., CameraEpoch]) -> None:
+    """Stored pixel (x, y) is processed pixel (x - 60, y - 20) in this epoch."""
+    text = [[120, 60], [140, 70]]
+    mast = [[150, 100], [170, 140], [130, 140]]
+    skymap = build_skymap(make_epoch(hide=[text, mast]), 200)
+    free = build_skymap(make_epoch(), 200)
+    gone = free.visible & ~skymap.visible
+    rows, columns = np.nonzero(gone)
+    x, y = columns + 60, rows + 20
+    in_text = (x >= 120) & (x <= 140) & (y >= 60) & (y <= 70)
+    in_mast = (y >= 100) & (y < 140) & (np.abs(x - 150) <= (y - 100) / 2)
+    assert np.all(in_text | in_mast)
+    assert in_text.sum() == 21 * 11
+    assert in_mast.sum() == pytest.approx(40 * 40 / 2, rel=0.05)
+    swapped = build_skymap(make_epoch(hide=[[[140, 60], [120, 70]], mast]), 200)
+    assert np.array_equal(swapped.visible, skymap.visible)

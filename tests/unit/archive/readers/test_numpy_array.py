@@ -26,7 +26,7 @@ def test_fortran_order_gives_the_same_pixels():
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (SCENE.astype(np.uint16), "uint16 values, expected uint8"),
+        (SCENE.astype(np.uint32), "uint32 values, expected uint8"),
         (SCENE.astype(bool), "bool values, expected uint8"),
         (SCENE[:, :, :2], r"shape \(6, 5, 2\)"),
         (SCENE[None], r"shape \(1, 6, 5, 3\)"),

@@ -74,16 +74,18 @@ def test_one_bit_is_black_and_white():
 
 
 @pytest.mark.parametrize("colour", [0, 2, 4, 6])
-def test_16_bit_png_is_refused_never_reduced(colour):
+def test_16_bit_png_keeps_its_depth(colour):
     samples = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
-    row = b"\x00" + bytes(4 * samples * 2)
-    data = _png(4, 3, 16, colour, row * 3)
-    assert _refusal(data) == "16-bit images are not read by 'still'"
+    pixel = struct.pack(">4H", 1, 258, 65535, 9)[: 2 * samples]
+    found = StillReader().read(_png(4, 3, 16, colour, (b"\x00" + pixel * 4) * 3))
+    assert found.dtype == np.uint16
+    assert found[2, 3].tolist() == ([1, 1, 1] if samples < 3 else [1, 258, 65535])
 
 
-def test_16_bit_tiff_is_refused():
-    image = Image.fromarray(SCENE[:, :, 0].astype(np.uint16) * 257)
-    assert _refusal(_encode(image, "TIFF")) == "16-bit images are not read by 'still'"
+def test_16_bit_tiff_keeps_its_depth():
+    counts = SCENE[:, :, 0].astype(np.uint16) * 257
+    found = StillReader().read(_encode(Image.fromarray(counts), "TIFF"))
+    assert np.array_equal(found, np.repeat(counts[:, :, None], 3, axis=2))
 
 
 def test_float_tiff_is_refused():

@@ -1,0 +1,114 @@
+"""Which frames and which cells are counted: Sun, Moon, elevation, flag tables.
+
+Everything here follows from a frame's time and from what detections already
+hold, so a changed selection needs neither an image nor a network.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprocess.campaign import Cube, FlagTable
+from reprocess.cube.count import select_frames
+from reprocess.flags import digest, kept
+from reprocess.geometry.ephemeris import apparent_elevation_deg, moon_phase_fraction
+
+EDGE_TOLERANCE_DEG = 1e-4
+"""A cell's edge, kept as float32, may lie so far below the elevation limit and still be on it."""
+
+
+def select(
+    cube: Cube,
+    times: NDArray[np.datetime64],
+    sun_elevation_deg: NDArray[np.float32],
+    moon_elevation_deg: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Tell which frames are counted.
+
+    Parameters
+    ----------
+    cube : the campaign's section
+    times : (n,) datetime64[us] array, UTC; NaT where there is no frame
+    sun_elevation_deg, moon_elevation_deg : (n,) float32 arrays, degrees
+        Of the centres, unrefracted, as detections hold them; NaN where there is no frame.
+
+    Returns
+    -------
+    (n,) bool array
+        False where an elevation that is needed is NaN.
+
+    Notes
+    -----
+    The Sun at or below its limit, and the Moon at or below its own or its illuminated fraction
+    at most `moon_illuminated_max`, and kept by every flag table. With `refraction` the limits are
+    those of apparent elevations.
+    """
+    sun, moon = sun_elevation_deg, moon_elevation_deg
+    if cube.refraction:
+        sun, moon = apparent_elevation_deg(sun), apparent_elevation_deg(moon)
+    selected = select_frames(sun, moon, cube.sun_elevation_max_deg, cube.moon_elevation_max_deg)
+    if cube.moon_illuminated_max is not None:
+        dark = select_frames(sun, moon, cube.sun_elevation_max_deg, None)
+        thin = moon_phase_fraction(times) <= np.float32(cube.moon_illuminated_max)
+        selected |= dark & thin
+    for table in cube.flags:
+        selected &= kept(table, times)
+    return selected
+
+
+def cells_left_out(cube: Cube, cell_zenith_max_deg: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Tell which cells are not counted, because they reach below the elevation limit.
+
+    Parameters
+    ----------
+    cell_zenith_max_deg : (cell,) array, degrees
+        Zenith angle of each cell's outer edge.
+
+    Returns
+    -------
+    (cell,) bool array
+    """
+    lowest = 90.0 - np.asarray(cell_zenith_max_deg, np.float64)
+    return np.asarray(lowest < cube.cell_elevation_min_deg - EDGE_TOLERANCE_DEG, np.bool_)
+
+
+def attributes(cube: Cube) -> dict[str, Any]:
+    """What the cube says about its selection: everything that was used, by name and content."""
+    return {
+        "cloud_screening": cloud_screening(cube.flags),
+        "sun_elevation_max_deg": cube.sun_elevation_max_deg,
+        "moon_elevation_max_deg": _or_none(cube.moon_elevation_max_deg),
+        "moon_illuminated_max": _or_none(cube.moon_illuminated_max),
+        "sun_and_moon": (
+            "centres with refraction of 1010 hPa and 10 degrees Celsius"
+            if cube.refraction
+            else "unrefracted centres"
+        ),
+        "cell_elevation_min_deg": cube.cell_elevation_min_deg,
+        "flags": [_described(table) for table in cube.flags],
+        "cell_fraction_min": cube.cell_fraction_min,
+    }
+
+
+def cloud_screening(tables: tuple[FlagTable, ...]) -> str:
+    """`none`, or the tables of name `cloud` and what they did."""
+    used = [_described(table) for table in tables if table.name == "cloud"]
+    return "; ".join(used) or "none"
+
+
+def _described(table: FlagTable) -> str:
+    rule = f"kept {', '.join(table.keep)}" if table.keep else f"rejected {', '.join(table.reject)}"
+    unknown = "kept" if table.unknown == "keep" else "rejected"
+    how = "" if table.tolerance_s is None else f", samples within {table.tolerance_s:g} s"
+    return (
+        f"{table.name}: table {PurePosixPath(table.table).name} (sha256 {digest(table)}), {rule}, "
+        f"times without a flag {unknown}{how}"
+    )
+
+
+def _or_none(value: float | None) -> float | str:
+    return "none" if value is None else value

@@ -1,0 +1,300 @@
+"""What runs a network: torch on a CPU or a GPU, or OpenVINO on a CPU.
+
+Each runtime gives the same logits for a frame whatever stands beside it and
+however many cores it is given. Two runtimes may differ in the last bits of
+float16, so the campaign names one and its name is part of the evidence's
+fingerprint. torch and OpenVINO are imported where a network is loaded, not
+before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprocess.detectors.weights import LoadedNetwork, load_network
+from reprocess.errors import ConfigurationError
+from reprocess.extras import require
+
+if TYPE_CHECKING:
+    import torch
+
+# On a GPU every batch has this many frames, the last one filled up with black ones.
+CUDA_BATCH = 16
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+class Runtime(Protocol):
+    """A network that is loaded and ready."""
+
+    def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:
+        """Aurora minus background logit of each frame on the network's grid.
+
+        Parameters
+        ----------
+        images : (n, y, x, 3) uint8 array, n > 0. Not modified.
+        threads : int, cores that this call may use
+
+        Returns
+        -------
+        (n, y/8, x/8) float16 array, finite, the same for any `threads`
+        """
+        ...
+
+
+class TorchCpu:
+    """torch on the CPU, a frame at a time with one intra-op thread each.
+
+    A second intra-op thread would change 8 % of the values; another frame
+    beside this one changes none.
+    """
+
+    def __init__(self, loaded: LoadedNetwork) -> None:
+        self._difference = _difference(loaded, "cpu")
+
+    def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:
+        def one(image: NDArray[np.uint8]) -> NDArray[np.float16]:
+            return _torch_logits(self._difference, image, "cpu")
+
+        with (
+            _intraop_threads_kept(),
+            ThreadPoolExecutor(max(1, threads), "fcn", initializer=_one_intraop_thread) as pool,
+        ):
+            return np.concatenate(list(pool.map(one, images[:, None])))
+
+
+class TorchDevice:
+    """torch on a GPU: batches of a fixed size, float32 without TF32."""
+
+    def __init__(
+        self, loaded: LoadedNetwork, device: str = "cuda", batch: int = CUDA_BATCH
+    ) -> None:
+        self._difference = _difference(loaded, device)
+        self._device = device
+        self._batch = batch
+        # The flags below are the process's, not the thread's: one thread at a time.
+        self._lock = threading.Lock()
+
+    def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:  # noqa: ARG002
+        import torch
+
+        results = []
+        with (
+            self._lock,
+            torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            ),
+        ):
+            for first in range(0, len(images), self._batch):
+                part = images[first : first + self._batch]
+                full = np.zeros((self._batch, *images.shape[1:]), np.uint8)
+                full[: len(part)] = part
+                results.append(_torch_logits(self._difference, full, self._device)[: len(part)])
+        return np.concatenate(results)
+
+
+class OpenVino:
+    """OpenVINO on the CPU, float32: one stream a core, one thread and one frame a stream."""
+
+    def __init__(self, loaded: LoadedNetwork) -> None:
+        self._loaded = loaded
+        self._lock = threading.Lock()
+        self._models: dict[tuple[int, int], Any] = {}
+        self._queues: dict[tuple[tuple[int, int], int], Any] = {}
+
+    def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:
+        n, height, width = images.shape[:3]
+        found: dict[int, NDArray[np.float16]] = {}
+
+        def keep(request: Any, index: int) -> None:
+            value = np.clip(request.get_output_tensor(0).data[0], -_FLOAT16_MAX, _FLOAT16_MAX)
+            found[index] = value.astype(np.float16)
+
+        with self._lock:
+            queue = self._queue((height, width), max(1, threads))
+            queue.set_callback(keep)
+            for index in range(n):
+                queue.start_async({0: images[index : index + 1]}, index)
+            queue.wait_all()
+        return np.stack([found[index] for index in range(n)])
+
+    def _queue(self, size: tuple[int, int], streams: int) -> Any:
+        import openvino
+
+        key = (size, streams)
+        if key not in self._queues:
+            if size not in self._models:
+                self._models[size] = _openvino_model(self._loaded, size)
+            settings = {
+                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_NUM_THREADS": streams,
+                "NUM_STREAMS": streams,
+                # Workers side by side would all pin themselves to the same first cores.
+                "ENABLE_CPU_PINNING": False,
+            }
+            compiled = openvino.Core().compile_model(self._models[size], "CPU", settings)
+            self._queues[key] = openvino.AsyncInferQueue(compiled, streams)
+        return self._queues[key]
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_runtime(name: str, weights: str, digest: str) -> Runtime:
+    """The runtime of a weights file, loaded once a process and kept.
+
+    Parameters
+    ----------
+    name : `torch` (a GPU where there is one, else the CPU) or `openvino`
+    digest : SHA-256 that the weights file must have
+
+    Raises
+    ------
+    ConfigurationError
+        If the weights are not of that digest, or the runtime is not installed.
+    """
+    key = (_place(name), weights, digest)
+    with _kept_lock:
+        if key not in _kept:
+            loaded = load_network(weights)
+            if loaded.digest != digest:
+                raise ConfigurationError(
+                    f"weights {weights!r}: changed while running: SHA-256 {loaded.digest}, "
+                    f"expected {digest}"
+                )
+            _kept[key] = _PLACES[key[0]](loaded)
+        return _kept[key]
+
+
+def require_runtime(name: str) -> None:
+    """Refuse to go on where a runtime is not installed.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the command that installs it.
+    """
+    for module in ("torch", "torchvision"):
+        require(module, "torch", "the fcn detector")
+    if name == "openvino":
+        require("openvino", "openvino", "runtime: openvino")
+
+
+def runtime_profile(name: str) -> str:
+    """Device kind, instruction set, runtime and its version: what bits may depend on."""
+    import torch
+
+    place = _place(name)
+    if place == "torch-cuda":
+        major, minor = torch.cuda.get_device_capability()
+        machine = f"cuda sm_{major}{minor}"
+    else:
+        machine = f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return f"{machine} {name}-{_version(name)}"
+
+
+_PLACES: dict[str, Callable[[LoadedNetwork], Runtime]] = {
+    "torch-cpu": TorchCpu,
+    "torch-cuda": TorchDevice,
+    "openvino": OpenVino,
+}
+_kept: dict[tuple[str, str, str], Runtime] = {}
+_kept_lock = threading.Lock()
+
+
+def _place(name: str) -> str:
+    require_runtime(name)
+    if name == "openvino":
+        return name
+    import torch
+
+    return "torch-cuda" if torch.cuda.is_available() else "torch-cpu"
+
+
+def _version(name: str) -> str:
+    if name == "openvino":
+        import openvino
+
+        return str(openvino.__version__).partition("-")[0]
+    import torch
+
+    return str(torch.__version__).partition("+")[0]
+
+
+def _difference(loaded: LoadedNetwork, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """From (n, y, x, 3) uint8 counts to the (n, y/8, x/8) float32 logit difference."""
+    import torch
+
+    from reprocess.detectors.networks import logit_difference
+
+    # A frame's bytes are already in channels-last order, the faster one.
+    network = loaded.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    mean = torch.tensor(loaded.mean, device=device).reshape(1, 3, 1, 1)
+    std = torch.tensor(loaded.std, device=device).reshape(1, 3, 1, 1)
+
+    def difference(counts: torch.Tensor) -> torch.Tensor:
+        image = counts.permute(0, 3, 1, 2).float() / 255
+        return logit_difference(network((image - mean) / std))
+
+    return difference
+
+
+def _torch_logits(
+    difference: Callable[[torch.Tensor], torch.Tensor], images: NDArray[np.uint8], device: str
+) -> NDArray[np.float16]:
+    import torch
+
+    with torch.inference_mode():
+        counts = torch.from_numpy(np.array(images)).to(device)  # torch wants it writable
+        limited = difference(counts).clamp(-_FLOAT16_MAX, _FLOAT16_MAX)
+        result: NDArray[np.float16] = limited.half().cpu().numpy()
+        return result
+
+
+def _openvino_model(loaded: LoadedNetwork, size: tuple[int, int]) -> Any:
+    """The network with its normalisation as an OpenVINO model of (1, y, x, 3) uint8 frames."""
+    import openvino
+    import torch
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = loaded.network  # its parameters belong to the exported program
+            self.difference = _difference(loaded, "cpu")
+
+        def forward(self, counts: torch.Tensor) -> torch.Tensor:
+            return self.difference(counts)
+
+    example = torch.zeros((1, *size, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        program = torch.export.export(Whole().eval(), (example,))
+    return openvino.convert_model(program)
+
+
+def _one_intraop_thread() -> None:
+    import torch
+
+    # Asking first ends torch's lazy initialisation of this thread, which would undo the setting.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def _intraop_threads_kept() -> Iterator[None]:
+    """Restore the number of threads that torch gives to threads started later."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

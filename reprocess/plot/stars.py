@@ -1,0 +1,80 @@
+"""Stars on an image: where they were marked and where the lens puts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from reprocess.calibrate import Calibration
+from reprocess.geometry.lens import lens_from_settings
+from reprocess.plot.cells import brightened, draw_compass, draw_elevation_circles, fit_view
+
+_USED, _LEFT_OUT = "#7fffd4", "#ff5f5f"
+
+
+def draw_stars(
+    calibration: Calibration, path: str | Path, image: NDArray[np.generic] | None = None
+) -> Path:
+    """Draw a calibration's residuals.
+
+    Parameters
+    ----------
+    path : picture to write
+    image : (y, x, 3) as stored, drawn brightened; None draws on black
+
+    Notes
+    -----
+    Left: each marked star (ring), a line of 20 times its residual, names of the worst and of
+    those left out (cross, with the line at its true length). Right: residuals against elevation.
+    """
+    stars, fit = calibration.stars, calibration.fit
+    width, height = calibration.image_size
+    figure = Figure(figsize=(13.0, 7.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes, side = figure.subplots(1, 2, width_ratios=[1.9, 1.0])
+    if image is not None:
+        axes.imshow(brightened(image), interpolation="nearest")
+    else:
+        axes.set_facecolor("black")
+    lens = lens_from_settings(fit.lens)  # type: ignore[arg-type]
+    view = (-0.5, width - 0.5, -0.5, height - 0.5)
+    draw_elevation_circles(axes, lens, view)
+    draw_compass(axes, lens, view)
+    off = np.stack([fit.x_px - stars.x_px, fit.y_px - stars.y_px], axis=1)
+    for i in range(len(stars)):
+        colour = _USED if fit.used[i] else _LEFT_OUT
+        factor = 20.0 if fit.used[i] else 1.0
+        axes.plot(stars.x_px[i], stars.y_px[i], "o" if fit.used[i] else "x", color=colour,
+                  markersize=7, fillstyle="none", markeredgewidth=1.0)  # fmt: skip
+        axes.plot(
+            [stars.x_px[i], stars.x_px[i] + factor * off[i, 0]],
+            [stars.y_px[i], stars.y_px[i] + factor * off[i, 1]], "-", color=colour, linewidth=1.0,
+        )  # fmt: skip
+    crowded = len(stars) > 60
+    for i in np.flatnonzero(~fit.used | (not crowded)).tolist():
+        axes.annotate(stars.name[i], (stars.x_px[i], stars.y_px[i]), xytext=(6, 4),
+                      textcoords="offset points", fontsize=7,
+                      color=_USED if fit.used[i] else _LEFT_OUT)  # fmt: skip
+    fit_view(axes, view)
+    axes.set_title("ring: marked star; line: 20 x the way to where the lens puts it"
+                   "; red: left out, line at true length", fontsize=9)  # fmt: skip
+    side.axhline(fit.median_px, color="0.5", linewidth=0.8, linestyle="--",
+                 label=f"median {fit.median_px:.2f} px = "
+                       f"{fit.median_px * fit.degrees_per_px:.3f}°")  # fmt: skip
+    side.plot(stars.elevation_deg[fit.used], fit.residual_px[fit.used], "o", color="#1b6e5a",
+              label=f"{fit.used.sum()} stars used")  # fmt: skip
+    if not fit.used.all():
+        side.plot(stars.elevation_deg[~fit.used], fit.residual_px[~fit.used], "x",
+                  color="#c03030", label=f"{(~fit.used).sum()} left out")  # fmt: skip
+    side.set_yscale("symlog", linthresh=max(1.0, fit.median_px))
+    side.set_ylim(bottom=0.0)
+    side.set_xlim(0, 90)
+    side.set_xlabel("elevation (degree)")
+    side.set_ylabel("residual (pixel of the stored image)")
+    side.legend(fontsize=9)
+    figure.savefig(path, dpi=130)
+    return Path(path)

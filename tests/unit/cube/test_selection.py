@@ -1,0 +1,75 @@
+"""Which frames and cells are counted, and that the cube says so."""
+
+import numpy as np
+import pytest
+
+from reprocess.campaign import Cube
+from reprocess.cube.selection import attributes, cells_left_out, select
+from reprocess.geometry.ephemeris import moon_phase_fraction
+
+# A day after full moon and a day before new moon.
+FULL, NEW = np.datetime64("2021-06-25T18:00", "us"), np.datetime64("2021-06-09T10:00", "us")
+
+
+def _select(times=None, sun=(-40.0,), moon=(-40.0,), **settings):
+    times = np.full(len(sun), FULL) if times is None else np.array(times)
+    cube = Cube(**settings)
+    return select(cube, times, np.array(sun, np.float32), np.array(moon, np.float32)).tolist()
+
+
+def test_a_moon_above_its_limit_is_excused_if_it_is_thin():
+    assert moon_phase_fraction(np.array([FULL, NEW])) == pytest.approx([0.99, 0.01], abs=0.005)
+    times, sun = [FULL, NEW, FULL, NEW, NEW], [-40, -40, -40, -40, -10]
+    moon = [20, 20, -1, -1, 20]
+    limits = {"moon_elevation_max_deg": 0.0}
+    assert _select(times, sun, moon, **limits) == [False, False, True, True, False]
+    excused = _select(times, sun, moon, moon_illuminated_max=0.3, **limits)
+    assert excused == [False, True, True, True, False]
+
+
+def test_refraction_lifts_the_moon_over_its_limit_and_leaves_twilight_alone():
+    moon = [-0.2, -0.8]
+    limits = {"moon_elevation_max_deg": 0.0}
+    assert _select(sun=(-40, -40), moon=moon, **limits) == [True, True]
+    assert _select(sun=(-40, -40), moon=moon, refraction=True, **limits) == [False, True]
+    assert _select(sun=(-15.0, -14.9), moon=(-9, -9), refraction=True) == [True, False]
+
+
+def test_a_frame_without_a_time_is_not_counted():
+    assert _select([np.datetime64("NaT")], [np.nan], [np.nan]) == [False]
+
+
+def test_every_flag_table_must_keep_a_frame(tmp_path):
+    paths = []
+    for name, hour in (("clouds", 10), ("lamps", 11)):
+        path = tmp_path / f"{name}.csv"
+        path.write_text(f"start,end,flag\n2021-06-01T{hour},2021-06-01T{hour + 1},bad\n")
+        paths.append(str(path))
+    flags = [
+        {"table": paths[0], "reject": ["bad"], "unknown": "keep"},
+        {"table": paths[1], "name": "lamps", "reject": ["bad"], "unknown": "keep"},
+    ]
+    times = np.array(["2021-06-01T09:30", "2021-06-01T10:30", "2021-06-01T11:30"], "datetime64[us]")
+    assert _select(times, [-40] * 3, [-40] * 3, flags=flags) == [True, False, False]
+    said = attributes(Cube(flags=flags))
+    assert said["cloud_screening"].startswith("cloud: table clouds.csv (sha256 ")
+    assert said["cloud_screening"].endswith("rejected bad, times without a flag kept")
+    assert "lamps" not in said["cloud_screening"]
+    assert [text.split(":")[0] for text in said["flags"]] == ["cloud", "lamps"]
+    assert str(tmp_path) not in str(said)
+
+
+def test_without_a_table_nothing_is_screened():
+    said = attributes(Cube())
+    assert said["cloud_screening"] == "none"
+    assert said["sun_and_moon"] == "unrefracted centres"
+    assert said["moon_illuminated_max"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(0, [False] * 3), (10, [False] * 3), (10.1, [False, False, True]), (50, [False, True, True])],
+)
+def test_cells_that_reach_below_the_elevation_limit_are_left_out(limit, expected):
+    outer = np.array([30.0, 60.0, 80.0], np.float32)
+    assert cells_left_out(Cube(cell_elevation_min_deg=limit), outer).tolist() == expected

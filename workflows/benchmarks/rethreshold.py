@@ -1,0 +1,66 @@
+"""Another threshold from stored evidence, beside running the network again on the CPU.
+
+python workflows/benchmarks/rethreshold.py /fast/disk/scratch [--days 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from datetime import date
+from pathlib import Path
+
+import yaml
+from archives import jpeg_campaign, run
+from sidebyside import compare, save
+
+from reprocess.campaign import load_campaign
+from reprocess.cube.open import open_cube
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("--frames", type=int, default=480)
+    parser.add_argument("--weights", default="package:fcn_resnet18_sim.safetensors")
+    options = parser.parse_args()
+    root = options.scratch / "rethreshold"
+    shutil.rmtree(root, ignore_errors=True)
+    campaign = jpeg_campaign(root, 256, options.weights, "torch", options.frames, stored_px=480)
+    run(campaign)
+    thresholds = iter(0.3 + 0.001 * i for i in range(1000))
+    document = yaml.safe_load((root / "campaign.yaml").read_text())
+
+    def rederive() -> int:
+        document["detectors"]["fcn"]["threshold"] = next(thresholds)
+        path = root / "again.yaml"
+        path.write_text(yaml.safe_dump(document))
+        job = run(load_campaign(path))
+        assert job.published
+        assert job.complete
+        assert not job.execution.n_frames
+        return observed()
+
+    def infer() -> int:
+        job = run(campaign, recompute=("fcn",))
+        assert job.execution.n_frames == options.frames
+        assert job.complete
+        return observed()
+
+    def observed() -> int:
+        return int(open_cube(campaign.store).n_observed.sel(detector="fcn").sum())
+
+    def same(ours: int, theirs: int) -> str:
+        assert ours == theirs > 0
+        return f"{ours} cell-frames observed in both"
+
+    row = compare(
+        f"another threshold for {options.frames} frames ({date(2021, 6, 1)})",
+        ("from evidence", rederive), ("network again, from the frames store", infer),
+        work=options.frames, unit="frames", target=">= 100", same=same, rounds=3,
+    )  # fmt: skip
+    save("rethreshold", [row])
+
+
+if __name__ == "__main__":
+    main()
