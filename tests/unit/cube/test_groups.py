@@ -80,6 +80,11 @@ class Store:
             ),
             coordinates=(
                 Coordinate("cell_zenith_deg", ("cell",), np.full(cells, zenith, np.float32)),
+                Coordinate(
+                    "cell_zenith_bounds",
+                    ("cell", "bound"),
+                    np.tile(np.float32([0, 20]), (cells, 1)),
+                ),
             ),
             attributes={"title": "x", "detector": label, "site": "TST"},
         )
