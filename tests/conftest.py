@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import pickle
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from reprocess import run
+from reprocess.stores.layout import YearLayout
 
 pytest_plugins = ["s3_services"]
 
@@ -237,6 +239,25 @@ def unsynced():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _descriptor: None)
         yield
+
+
+@pytest.fixture
+def swift(unsynced, monkeypatch):  # noqa: ARG001
+    """Spare tests of thousands of tiny runs what each does again and what they do not look at.
+
+    The metadata of a year are half the time of a tiny run and always the same; the summary
+    reads the cube, another third.
+    """
+    make, made = YearLayout.objects, {}
+
+    def objects(layout):
+        key = pickle.dumps(layout)
+        if key not in made:
+            made[key] = make(layout)
+        return dict(made[key])
+
+    monkeypatch.setattr(YearLayout, "objects", objects)
+    monkeypatch.setattr("reprocess.report.summary", lambda _job: "")
 
 
 @pytest.fixture

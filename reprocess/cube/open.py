@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import fsspec
 import numpy as np
 import xarray as xr
 
 from reprocess.errors import ConfigurationError, StoreError
 
 CUBE_NAME = "occurrence.zarr"
+PUBLICATION_WAIT_S = 10.0
+"""Seconds that a reader waits for a run that publishes."""
 COUNT_DIMS = ("outcome", "detector", "mlt", "cell")
 
 
@@ -39,18 +45,67 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
     -----
     A month in which nothing was observed has count 0 and rate NaN. Counts
     add up over months and MLT bins, rates do not: `rates` sums first.
+
+    While a run publishes, the cube is read again until what was read is of one
+    moment; a `UserWarning` tells when that took too long, or when the run that
+    published died (`PUBLICATION_WAIT_S`). A cube that was copied without its
+    store's `locks/` cannot be checked.
     """
     place = str(url).rstrip("/")
     if not place.endswith(f"/{CUBE_NAME}") and place != CUBE_NAME:
         place = f"{place}/{CUBE_NAME}"
+    options = dict(storage_options) if storage_options else None
+    deadline = time.monotonic() + PUBLICATION_WAIT_S
+    while True:
+        before = _publication(place, options)
+        try:
+            loaded = _load(place, options)
+        except (ConfigurationError, StoreError):
+            if before is None or before.at_rest:
+                raise
+            loaded = None  # between two shapes
+        if loaded is not None and (before is None or before.at_rest):
+            if before == _publication(place, options):
+                break
+        elif loaded is not None and time.monotonic() > deadline:
+            warnings.warn(
+                f"{place}: a run is publishing, or died while it did: some years may be of two "
+                f"moments; wait for it, or run the campaign again",
+                stacklevel=2,
+            )
+            break
+        if time.monotonic() > deadline + PUBLICATION_WAIT_S:
+            raise StoreError(f"{place}: found no moment at which it was whole; run again")
+        time.sleep(0.05)
+    described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
+    described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]
+    return with_rates(loaded.set_coords(dict.fromkeys(described)))
+
+
+@dataclass(frozen=True)
+class _Publication:
+    """Which publication of the cube came last, by its lock, and whether it has ended."""
+
+    number: int
+    at_rest: bool
+
+
+def _publication(place: str, options: dict[str, Any] | None) -> _Publication | None:
+    """The last publication of a cube; None if its store does not tell."""
+    store = place.removesuffix(CUBE_NAME).rstrip("/")
+    fs, root = fsspec.url_to_fs(store or ".", use_listings_cache=False, **(options or {}))
+    try:
+        names = {str(key).rpartition("/")[2] for key in fs.find(f"{root}/locks/cube")}
+    except OSError:
+        return None
+    number = max((int(name) for name in names if name.isascii() and name.isdecimal()), default=None)
+    return None if number is None else _Publication(number, f"{number}.released" in names)
+
+
+def _load(place: str, options: dict[str, Any] | None) -> xr.Dataset:
     try:
         # Metadata is read array by array: a consolidated copy could be older than the arrays.
-        dataset = xr.open_zarr(
-            place,
-            chunks=None,
-            consolidated=False,
-            storage_options=dict(storage_options) if storage_options else None,
-        )
+        dataset = xr.open_zarr(place, chunks=None, consolidated=False, storage_options=options)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigurationError(
             f"{place}: found no cube, expected the {CUBE_NAME} that a finished run leaves in its "
@@ -71,15 +126,13 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
                 f"occurrence cube: check the URL, or publish the cube again"
             )
         try:
-            loaded = dataset.load()
+            loaded: xr.Dataset = dataset.load()
         except (ValueError, RuntimeError) as error:
             raise StoreError(
                 f"{place}: its numbers cannot be decoded ({error}). Run `reprocess verify` on the "
                 f"store, which tells what is damaged and can repair it"
             ) from error
-    described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
-    described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]
-    return with_rates(loaded.set_coords(dict.fromkeys(described)))
+    return loaded
 
 
 def with_rates(dataset: xr.Dataset) -> xr.Dataset:

@@ -85,12 +85,15 @@ class Scenario:
 
 
 @pytest.fixture
-def make_scenario(make_tiny, same_keys, unsynced, monkeypatch, tmp_path):  # noqa: ARG001
+def make_scenario(make_tiny, same_keys, swift, monkeypatch, tmp_path):  # noqa: ARG001
     """Make a scenario by its name, at a URL."""
 
     def make(name, url):
         tiny = make_tiny(tmp_path / "tiny")
         tiny.put_days("2021-12-31", "2022-01-01", times=("00:00", "23:50"))
+        if name == "a first run":
+            del tiny.document["detectors"]["fcn"]
+            tiny.document["years"] = [2021]
         found = Scenario(tiny, url, same_keys, monkeypatch)
         if name == "a run after changes":
             tiny.put("2022-01-02", "00:00")

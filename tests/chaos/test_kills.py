@@ -22,6 +22,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from reprocess.stores.records import OVERWRITTEN
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * 3600)]
 
 N_WORKERS = 2
@@ -184,3 +186,35 @@ def test_killed_a_hundred_times(month, same_keys, in_memory, tmp_path, chaos_all
     outcome = tiny.run()
     assert (outcome.code, outcome.done) == (0, 0), outcome.err
     same_keys(tiny.keys(in_memory / "store"), tiny.keys(in_memory / "serial"))
+
+
+def test_a_worker_that_outlives_its_run_leaves_no_record_that_lies(month, same_keys, tmp_path):
+    """It wakes up before a write that it had leave to do; a run with other settings is done."""
+    tiny = month(2)
+    store = Path(tiny.document["store"])
+    write = "detections/diff/2021.zarr/fraction/c/"
+    with Cluster(tiny, tmp_path, {"CHAOS_WAIT_AT": write}) as cluster:
+        cluster.keep_up()
+        cluster.drive()
+        wait_for(lambda: cluster.lines("waits"))
+        driver = cluster.running.pop("driver")
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        tiny.document["detectors"]["diff"]["threshold_dn"] = 7.0
+        assert tiny.run().code == 0
+
+        Path(f"{cluster.log}.go").touch()
+        wait_for(lambda: list(store.glob(f"records/2021/detections/diff/*.{OVERWRITTEN}.json")))
+
+    outcome = tiny.run()
+    assert outcome.code == 0, outcome.err
+    assert outcome.report["years"]["2021"]["by_reason"] == {"interrupted": 1}
+    assert tiny.run(store=tmp_path / "fresh").code == 0
+    same_keys(tiny.keys(store), tiny.keys(tmp_path / "fresh"))
+
+
+def wait_for(condition, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
