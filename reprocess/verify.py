@@ -472,7 +472,7 @@ class _Check:
             if key.startswith("failures/"):
                 day = key.rpartition("/")[2].removesuffix(".json")
                 self.result.add("failed", key, day, self._failure(key))
-            elif not key.endswith(".jsonl"):
+            elif key.endswith(".json") or key.startswith("locks/"):
                 try:
                     unseal(self.objects.read(key), required=False)
                 except FileNotFoundError:
