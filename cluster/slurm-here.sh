@@ -8,7 +8,7 @@
 #     sbatch … / python -m reprocess.run campaign.yaml --cluster slurm
 #     cluster/slurm-here.sh stop DIR
 #
-# Needs root (device nodes for the pretended GPUs, daemons that switch users). Not a production set-up.
+# Needs root (its daemons switch users). Not a production set-up.
 set -euo pipefail
 
 usage() { echo "usage: $0 start|stop DIR" >&2; exit 2; }
@@ -64,7 +64,8 @@ start() {
     local host ctld n1 n2 gpu
     host=$(hostname -s)
     read -r ctld n1 n2 < <(free_ports)
-    for gpu in 0 1; do mknod "$dir/dev/nvidia$gpu" c 1 3; done # /dev/null by another name
+    # Slurm wants devices; a container may not be allowed to make them.
+    for gpu in 0 1; do ln -s /dev/null "$dir/dev/nvidia$gpu"; done
 
     (umask 077 && head -c 1024 /dev/urandom >"$dir/munge/munge.key")
     chmod 700 "$dir/munge"

@@ -19,9 +19,10 @@ import yaml
 from reprocess.archive.readers.reader import Image, load_reader
 from reprocess.campaign import Fisheye, Site
 from reprocess.errors import ConfigurationError, UnreadableFrame
+from reprocess.geometry.ephemeris import apparent_elevation_deg
 from reprocess.geometry.lens import RadialLens, lens_from_settings
 from reprocess.geometry.starfit import Model, StarFit, StarList, fit_stars
-from reprocess.geometry.stars import geometric_elevation_deg, position_of, refraction_deg
+from reprocess.geometry.stars import geometric_elevation_deg, position_of
 
 Altitudes = Literal["geometric", "apparent"]
 
@@ -139,7 +140,7 @@ def parse_utc(text: str) -> np.datetime64:
 
 
 def read_image(path: str | Path, reader: str) -> Image:
-    """Read one image file as the archive's reader does.
+    """Read one image file, or the first image of a file of several, as the archive's reader does.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def read_image(path: str | Path, reader: str) -> Image:
         If it cannot be read or is not of the reader's format.
     """
     try:
-        return load_reader(reader).read(Path(path).read_bytes())
+        return load_reader(reader).read_all(Path(path).read_bytes())[0]
     except OSError as error:
         raise ConfigurationError(
             f"image {path}: cannot be read ({error.strerror}); expected an image file"
@@ -181,6 +182,7 @@ def report(calibration: Calibration) -> str:
             f"{stars.x_px[i]:10.1f}{stars.y_px[i]:10.1f}{residual[i]:9.2f}{note}"
         )
     used = residual[fit.used]
+    refraction = float(apparent_elevation_deg(np.array([10.0]))[0]) - 10.0
     lines += [
         "",
         f"{fit.used.sum()} of {len(stars)} stars used, {len(rejected)} left out"
@@ -191,7 +193,7 @@ def report(calibration: Calibration) -> str:
         + ", ".join(f"{name} +- {error:.2g}" for name, error in fit.standard_error.items()),
         _covered(stars, fit),
         "refraction: the lens is fitted to geometric directions, so it holds the refraction of "
-        f"starlight ({float(refraction_deg(10.0)):.2f} deg at elevation 10), which aurora above "
+        f"starlight ({refraction:.2f} deg at elevation 10), which aurora above "
         "80 km shares: directions from it are geometric too",
     ]
     return "\n".join(lines)

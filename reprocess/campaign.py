@@ -461,6 +461,11 @@ class FlagTable(Settings):
         default=None, ge=0, le=86_400, description="given: rows are samples, not intervals"
     )
 
+    @field_validator("table")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        return _without_secret(value)
+
     @model_validator(mode="after")
     def _one_rule(self) -> FlagTable:
         if bool(self.reject) == bool(self.keep):
@@ -494,7 +499,21 @@ class Cube(Settings):
     cell_elevation_min_deg: float = Field(
         default=0.0, ge=0, lt=90, description="cells that reach lower are not counted"
     )
+    exposure_range_s: tuple[float, float] | None = Field(
+        default=None, description="shortest and longest exposure that counts; null: any"
+    )
+    gain_range: tuple[float, float] | None = Field(
+        default=None, description="lowest and highest gain that counts; null: any"
+    )
     flags: tuple[FlagTable, ...] = ()
+
+    @field_validator("exposure_range_s", "gain_range")
+    @classmethod
+    def _goes_up(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 <= value[0] <= value[1]:
+            raise ValueError("the lower and then the higher limit, from 0 on")
+        return value
+
     cell_fraction_min: float = Field(default=0.5, gt=0, le=1)
     compare: tuple[str, ...] = Field(
         default=(), description="labels counted on their common frames and cells; default all"

@@ -18,6 +18,7 @@ from reprocess.errors import (
     ServiceUnavailable,
     StoreError,
 )
+from reprocess.plot import command
 
 if TYPE_CHECKING:
     from reprocess.calibrate import Calibration
@@ -39,11 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     verb = verbs.add_parser("plot", help="draw from the stores")
     kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
-    kind = kinds.add_parser("occurrence", help="one sky map of occurrence for each MLT")
-    kind.add_argument("store", help="URL of the store")
-    kind.add_argument("output", type=Path, help="picture to write: .png, .pdf or .svg")
-    kind.add_argument("--common", action="store_true", help="only where all detectors observed")
-    kind.set_defaults(call=_plot_occurrence)
+    command.add_kinds(kinds)
     kind = kinds.add_parser("cells", help="the campaign's sky cells and directions on one image")
     kind.add_argument("campaign")
     kind.add_argument("image", type=Path, help="an image file of the campaign's camera")
@@ -59,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb.add_argument("store", help="URL of the store")
     verb.add_argument("output", type=Path, nargs="?", help="file; default runs/<run>/report.html")
     verb.add_argument("--run", metavar="ID", help="default the last run")
+    verb.add_argument(
+        "--access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="as in the campaign's store_access: endpoint_url, profile, region, anonymous …",
+    )  # fmt: skip
     verb.set_defaults(call=_report)
 
     verb = verbs.add_parser(
@@ -98,9 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind = kinds.add_parser("check", help="start one worker and say what it finds")
     kind.add_argument("profile", help="as for run --cluster")
     kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
+    kind.add_argument(
+        "--store-access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="how it is reached, as store_access in a campaign",
+    )  # fmt: skip
     kind.set_defaults(call=_cluster_check)
-    kind = kinds.add_parser("show", help="print a profile that comes with the package")
-    kind.add_argument("name", help="local, slurm or slurm-gpu")
+    kind = kinds.add_parser("show", help="print a profile, or the driver's batch script")
+    kind.add_argument("name", help="local, slurm, slurm-gpu or driver")
     kind.set_defaults(call=_cluster_show)
 
     options = parser.parse_args(arguments)
@@ -136,6 +141,26 @@ def _calibrate_arguments(kinds: Any) -> None:
     _fit_arguments(kind)
     kind.add_argument("--valid-from", default="", help="start of the epoch, UTC")
     kind.set_defaults(call=_calibrate_stars)
+
+    kind = kinds.add_parser(
+        "images", help="from stars found in a campaign's images; refines its rough camera epochs"
+    )
+    kind.add_argument("campaign")
+    kind.add_argument(
+        "--between", nargs=2, metavar="TIME", action="append", default=[],
+        help="clear, dark span, UTC; may be repeated; default all of the campaign",
+    )  # fmt: skip
+    kind.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+    kind.add_argument("--magnitude", type=float, default=2.5, help="faintest star, up to 4.5")
+    kind.add_argument("--per-night", type=int, default=40, help="images read of each night")
+    kind.add_argument(
+        "--turn", type=float, default=5.0, metavar="DEG", help="north may be this wrong; 180: any"
+    )
+    kind.add_argument(
+        "--shift", type=float, default=2.0, metavar="DEG", help="zenith may be this wrong"
+    )
+    _fit_arguments(kind)
+    kind.set_defaults(call=_calibrate_images)
 
 
 def _fit_arguments(kind: argparse.ArgumentParser) -> None:
@@ -206,18 +231,12 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
-def _plot_occurrence(options: argparse.Namespace) -> int:
-    from reprocess.cube.open import open_cube
-    from reprocess.plot.occurrence import draw_occurrence
-
-    print(draw_occurrence(open_cube(options.store), options.output, common=options.common))
-    return 0
-
-
 def _report(options: argparse.Namespace) -> int:
+    from reprocess.campaign import store_access
     from reprocess.page.write import write_report
 
-    print(write_report(options.store, options.run, options.output))
+    access = store_access(options.access, "--access") if options.access else None
+    print(write_report(options.store, options.run, options.output, access))
     return 0
 
 
@@ -271,6 +290,33 @@ def _calibrate_stars(options: argparse.Namespace) -> int:
         raise ConfigurationError("calibrate stars: expected --image FILE or --size WIDTH HEIGHT")
     found = calibrate.calibrate_table(stars, size, options.model, options.terms)
     return _finish_calibration(options, found, image, options.valid_from)
+
+
+def _calibrate_images(options: argparse.Namespace) -> int:
+    from reprocess.calibrate_images import calibrate_images, report_images
+    from reprocess.campaign import load_campaign
+
+    campaign = load_campaign(options.campaign, options.overrides)
+    results = calibrate_images(
+        campaign,
+        [(start, end) for start, end in options.between],
+        model=options.model,
+        terms=options.terms,
+        v_mag_max=options.magnitude,
+        images_per_night=options.per_night,
+        turn_deg=options.turn,
+        shift_deg=options.shift,
+    )
+    if len(results) > 1 and (options.plot is not None or options.output is not None):
+        raise ConfigurationError(
+            f"--plot and --output: found images of {len(results)} camera epochs, expected one; "
+            f"choose one with --between"
+        )
+    for result in results:
+        print(report_images(result))
+        valid_from = result.epoch.valid_from.strftime("%Y-%m-%dT%H:%M:%SZ")
+        _finish_calibration(options, result.found, result.image, valid_from)
+    return 0
 
 
 def _finish_calibration(
@@ -342,9 +388,13 @@ def _copy(options: argparse.Namespace) -> int:
 
 
 def _cluster_check(options: argparse.Namespace) -> int:
+    from reprocess.campaign import store_access
     from reprocess.clusters.check import check
 
-    findings = check(options.profile, options.store, lambda text: print(text, file=sys.stderr))
+    access = store_access(options.store_access, "--store-access")
+    findings = check(
+        options.profile, options.store, lambda text: print(text, file=sys.stderr), access
+    )
     print("\n".join(str(finding) for finding in findings))
     wrong = sum(finding.todo is not None for finding in findings)
     print(f"{wrong} to mend" if wrong else "ready")
@@ -352,9 +402,9 @@ def _cluster_check(options: argparse.Namespace) -> int:
 
 
 def _cluster_show(options: argparse.Namespace) -> int:
-    from reprocess.clusters.profiles import profile_text
+    from reprocess.clusters.profiles import shipped_text
 
-    print(profile_text(options.name), end="")
+    print(shipped_text(options.name), end="")
     return 0
 
 

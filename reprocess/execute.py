@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import platform
@@ -20,9 +19,6 @@ from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.sealed import seal
 from reprocess.worker import TaskResult, process_block
-
-TOTAL = "total"
-"""Among the seconds by stage of a day: the whole of it, reading and waiting included."""
 
 
 @dataclass
@@ -75,14 +71,11 @@ def do_task(
     run_id: str,
 ) -> TaskResult:
     """Do one task: what is sent to a worker. Its errors say which run, day and process."""
-    started = time.perf_counter()
     try:
-        result = process_block(task, campaign, store_url, locks[task.day.year], threads)
+        return process_block(task, campaign, store_url, locks[task.day.year], threads)
     except Exception as error:
         error.add_note(f"run {run_id}, {task.day}, on {platform.node()}, process {os.getpid()}")
         raise
-    seconds = {**result.seconds, TOTAL: time.perf_counter() - started}
-    return dataclasses.replace(result, seconds=seconds)
 
 
 def execute(

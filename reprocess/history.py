@@ -30,6 +30,9 @@ LIBRARIES = (
     "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
     "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
 )  # fmt: skip
+PACE_FRAMES_MIN = 100
+"""Frames of a day below which its seconds a frame tell more of its start than of its pace."""
+
 NOT_FRAMES_KEPT = 100
 """Names of files that are no frames which `run.json` lists; it counts them all."""
 
@@ -140,7 +143,7 @@ def _document(job: Job) -> dict[str, Any]:
         "ledger_by_day": {d.isoformat(): dict(r.ledger) for d, r in results if r.ledger},
         "unfinished": {task.day.isoformat(): len(task.entries) for task in unfinished},
         "frames_per_s": job.execution.n_frames / seconds if seconds else None,
-        "block_s_per_frame": _pace(job.execution),
+        "block_s_per_frame": pace(job.execution),
         "failures": {d.isoformat(): text for d, text in sorted(job.execution.failures.items())},
         "published": {p.year: {"fingerprint": p.fingerprint, "days": p.n_days}
                       for p in job.published},
@@ -204,7 +207,7 @@ def last_number(objects: ObjectStore, key: str, cluster: str | None = None) -> f
     return None
 
 
-def _pace(execution: Execution) -> float | None:
+def pace(execution: Execution) -> float | None:
     """Seconds a frame takes in a block: the median over days large enough to tell.
 
     A worker's first block holds the loading of its libraries.

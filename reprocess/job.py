@@ -16,7 +16,7 @@ from reprocess.campaign import Campaign, Fcn
 from reprocess.clusters.open import check_walltime, open_executor, runs_here
 from reprocess.cube.publish import CUBE_PATH, publish_year, shape_cube
 from reprocess.detectors.runtimes import available_cores, require_runtime
-from reprocess.errors import LockHeld, ReprocessError, StoreError
+from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable, StoreError
 from reprocess.execute import Execution, Progress, execute
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.history import Job, last_number, log_end, new_run_id, write_run
@@ -103,12 +103,14 @@ def run_job(
             on_progress(progress)
 
         try:
-            _bring_up_to_date(job, objects, listing, settings, seen, headers, progressed, say)
+            headers.save()
+            _bring_up_to_date(job, objects, listing, settings, seen, progressed, say)
             _fill_ledger(job, records, records.list(request.years))
         except Exception as error:
             job.error = f"{type(error).__name__}: {error}"
-            with contextlib.suppress(ReprocessError, OSError):  # the first error is what matters
-                write_run(job, objects)
+            if not isinstance(error, ServiceUnavailable):  # it was waited for long enough
+                with contextlib.suppress(ReprocessError, OSError):  # the first error matters
+                    write_run(job, objects)
             raise
         write_run(job, objects)
         log_end(job, run_log)
@@ -121,12 +123,10 @@ def _bring_up_to_date(
     listing: Listing,
     settings: dict[str, dict[str, Any]],
     seen: SeenDays,
-    headers: HeaderTimes,
     on_progress: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> None:
     records = Records(objects)
-    headers.save()
     seen.save()
     with Heartbeat() as heartbeat:
         locks = _lock_years(job, objects, listing, heartbeat, say)

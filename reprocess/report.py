@@ -13,11 +13,11 @@ from typing import Any
 from tqdm import tqdm
 
 from reprocess.archive.inputs import Column
-from reprocess.cube.open import open_cube, rates
-from reprocess.errors import ConfigurationError
+from reprocess.cube.open import open_stored_cube, rates
 from reprocess.execute import Progress
 from reprocess.history import Job
 from reprocess.runlog import PROGRESS
+from reprocess.stores.objects import open_objects
 
 log = logging.getLogger(PROGRESS)
 LISTED_MAX = 10
@@ -192,10 +192,7 @@ def _occurrence_table(job: Job) -> str | None:
         return None
     if not any(published for published in job.published) and job.execution.n_frames == 0:
         return None
-    try:
-        cube = open_cube(job.campaign.store)
-    except ConfigurationError:
-        return None  # the first run of a store, interrupted before anything was counted
+    cube = open_stored_cube(open_objects(job.campaign.store, job.campaign.store_access))
     total = rates(cube)
     simulated = " (simulated sky)" if job.campaign.simulated else ""
     rows = [

@@ -70,24 +70,31 @@ def check_settings(
         changed[name] = plain
         allowed = {"frames"} if name == "frames" else {"frames", "evidence", name}
         if bound is not None and again.isdisjoint(allowed):
-            differences = "; ".join(_differences(bound, plain))
+            differing = "; ".join(differences(bound, plain))
             way_out = (
                 "--recompute frames, or another store"
                 if name == "frames"
                 else f"a new label beside it (such as {name}-v2), or --recompute {name}"
             )
             raise ConfigurationError(
-                f"{campaign.store}: {name} was made with other settings ({differences}); "
+                f"{campaign.store}: {name} was made with other settings ({differing}); "
                 f"one store must not mix them: use {way_out}"
             )
     return changed
 
 
-def _differences(old: Any, new: Any, key: str = "") -> Iterable[str]:
+def differences(old: Any, new: Any, key: str = "") -> Iterable[str]:
+    """Name every value in which two documents differ: `lens.north_deg: found 300, committed 311`.
+
+    Parameters
+    ----------
+    old, new : mappings of mappings and plain values; `old` is what is committed
+    key : name of the section that both are
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
             inner = f"{key}.{name}" if key else name
-            yield from _differences(old.get(name), new.get(name), inner)
+            yield from differences(old.get(name), new.get(name), inner)
     elif old != new:
         yield f"{key}: found {new}, committed {old}"
 

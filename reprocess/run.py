@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     page = _Page(new_run_id(), wanted=not (options.dry_run or options.no_report))
     try:
         campaign, sample = _campaign(options)
-        page.store = campaign.store
+        page.campaign = campaign
         job = _run(campaign, options, page.run_id)
         if not options.dry_run:
             print(report.summary(job))
@@ -100,7 +100,8 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_CLUSTER
     except (LockLost, ServiceUnavailable, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
-        page.write_if_run()
+        if not isinstance(error, ServiceUnavailable):  # it was waited for long enough
+            page.write_if_run()
         return EXIT_FAILED
     except ReprocessError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -133,30 +134,35 @@ class _Page:
 
     def __init__(self, run_id: str, *, wanted: bool) -> None:
         self.run_id = run_id
-        self.store: str | None = None
+        self.campaign: Campaign | None = None
         self.place: str | None = None
         self._wanted = wanted
 
     def write(self) -> None:
         """Write it; a failure is said, and that is all."""
-        if not self._wanted or self.store is None:
+        if not self._wanted or self.campaign is None:
             return
         from reprocess.page.write import write_report
 
         try:
-            self.place = write_report(self.store, self.run_id)
+            self.place = write_report(
+                self.campaign.store, self.run_id, access=self.campaign.store_access
+            )
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the work is committed
             print(
                 f"the report was not written ({type(error).__name__}: {error}); what the run "
                 f"committed stands. Make it with: "
-                f"reprocess report {self.store} --run {self.run_id}",
+                f"reprocess report {self.campaign.store} --run {self.run_id}",
                 file=sys.stderr,
             )
 
     def write_if_run(self) -> None:
         """Write it after an error, if the run came so far that there is something to say."""
+        if self.campaign is None:
+            return
         try:
-            begun = self.store is not None and self.run_id in list_runs(open_objects(self.store))
+            objects = open_objects(self.campaign.store, self.campaign.store_access)
+            begun = self.run_id in list_runs(objects)
         except (OSError, ReprocessError):
             begun = False
         if begun:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from reprocess.errors import ServiceUnavailable
 from reprocess.execute import Progress
 from reprocess.stores.objects import ObjectStore
 
@@ -61,7 +62,8 @@ class RunLog(logging.Handler):
         logging.getLogger(LOGGER).removeHandler(self)
         if error is not None:
             self.add("run stopped", level="error", error=f"{type(error).__name__}: {error}")
-        self._keep()
+        if not isinstance(error, ServiceUnavailable):  # it was waited for long enough
+            self._keep()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a line that the package logged in words."""

@@ -108,7 +108,7 @@ def _epochs_between(campaign: Campaign, start: datetime, end: datetime) -> tuple
 
 def _changes(campaign: Campaign, after: datetime, before: datetime) -> tuple[str, ...]:
     """Instants strictly between two times at which an epoch begins, or ends before the next."""
-    begins = [epoch.valid_from for epoch in campaign.camera[1:]]
+    begins = [epoch.valid_from for epoch in campaign.camera]
     found = {t.isoformat() for t in begins if after < t < before}
     ends = [e.valid_until for e in campaign.camera if e.valid_until not in (None, *begins)]
     found |= {f"until {t.isoformat()}" for t in ends if t is not None and after < t < before}

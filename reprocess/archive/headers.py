@@ -9,6 +9,7 @@ costs one reading of the archive's files.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -20,7 +21,6 @@ from reprocess.archive.readers.reader import FrameHeader, load_reader
 from reprocess.campaign import Archive
 from reprocess.errors import ArchiveError, ConfigurationError, UnreadableFrame
 from reprocess.stores.objects import ObjectStore
-from reprocess.stores.sealed import seal, unseal
 
 Told = tuple[int | None, float | None]
 """Microseconds since 1970 by the camera's clock, seconds that it is ahead of UTC; None unknown."""
@@ -75,7 +75,7 @@ class HeaderTimes:
         """
         source = ArchiveBytes(self._archive)
         unknown = [file for file in files if self._known(file) is None]
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="headers") as pool:
+        with ThreadPoolExecutor(source.at_once(THREADS), thread_name_prefix="headers") as pool:
             for file, found in zip(
                 unknown, pool.map(lambda f: self._read(f, source), unknown), strict=True
             ):
@@ -91,7 +91,8 @@ class HeaderTimes:
         if self._objects is None:
             return
         for group in sorted(self._changed):
-            self._objects.write(_key(group), seal(self._groups[group]))
+            data = json.dumps(self._groups[group], sort_keys=True).encode()
+            self._objects.write(_key(group), data)
         self._changed.clear()
 
     def _known(self, file: FileState) -> list[Told] | str | None:
@@ -117,12 +118,11 @@ class HeaderTimes:
             found: Any = {}
             if self._objects is not None:
                 try:
-                    found = unseal(self._objects.read(_key(group)))
-                except (FileNotFoundError, ValueError):
+                    found = json.loads(self._objects.read(_key(group)))
+                except (FileNotFoundError, ValueError, RecursionError):
                     found = {}
-            self._groups[group] = {
-                name: told for name, told in found.items() if isinstance(told, list)
-            }
+            told = found.items() if isinstance(found, dict) else ()
+            self._groups[group] = {name: of for name, of in told if isinstance(of, list)}
         return self._groups[group]
 
 

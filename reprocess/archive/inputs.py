@@ -106,7 +106,7 @@ class DayInputs:
             data = source.read(name)
         except UnreadableFrame as error:
             raise OSError(f"{name}: changed while its day was processed ({error})") from error
-        if digest and _frame_digest(content_digest(data), entry) != digest:
+        if digest and frame_digest(content_digest(data), entry) != digest:
             raise OSError(f"{name}: changed while its day was processed")
         return data
 
@@ -121,7 +121,7 @@ def content_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:DIGEST_CHARACTERS]
 
 
-def _frame_digest(file_digest: str, entry: Entry) -> str:
+def frame_digest(file_digest: str, entry: Entry) -> str:
     """What identifies one frame's content: its file's, and which of its frames it is."""
     if entry.frame < 0 or file_digest.startswith(UNREADABLE):
         return file_digest
@@ -198,7 +198,7 @@ def read_day(
                 if data is not None:
                     kept[name] = data
     found = [
-        "" if out else _frame_digest(digests[entry.file], entry)
+        "" if out else frame_digest(digests[entry.file], entry)
         for entry, out in zip(ordered, outside, strict=True)
     ]
     return DayInputs(ordered, found, outside, kept)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reprocess import __version__
+from reprocess.campaign import StoreAccess
 from reprocess.clusters.executors import DaskExecutor
 from reprocess.clusters.node import DEVICES
 from reprocess.clusters.open import open_executor
@@ -49,13 +50,19 @@ class Finding:
         return line if self.todo is None else f"{line}\n                {self.todo}"
 
 
-def check(cluster: str, store: str | None, say: Callable[[str], None]) -> list[Finding]:
+def check(
+    cluster: str,
+    store: str | None,
+    say: Callable[[str], None],
+    access: StoreAccess | None = None,
+) -> list[Finding]:
     """Start one worker as a run would, and judge what it reports.
 
     Parameters
     ----------
     cluster : as for `--cluster`; not `serial`
     store : URL to write, read and delete a probe object at, from the worker; None: not tried
+    access : how an S3 store is reached
 
     Raises
     ------
@@ -74,7 +81,7 @@ def check(cluster: str, store: str | None, say: Callable[[str], None]) -> list[F
     profile = None if is_address(cluster) else load_profile(cluster)
     with open_executor(cluster, 1, say) as executor:
         assert isinstance(executor, DaskExecutor)
-        future = executor.client.submit(probe, store, pure=False)
+        future = executor.client.submit(probe, store, access, pure=False)
         while True:
             try:
                 facts: dict[str, Any] = future.result(timeout=WAIT_S)
@@ -89,7 +96,7 @@ def check(cluster: str, store: str | None, say: Callable[[str], None]) -> list[F
     return judge(facts, profile, store)
 
 
-def probe(store: str | None) -> dict[str, Any]:
+def probe(store: str | None, access: StoreAccess | None = None) -> dict[str, Any]:
     """Say where this process runs and what it reaches; runs on the worker."""
     facts: dict[str, Any] = {
         "host": platform.node(),
@@ -112,7 +119,7 @@ def probe(store: str | None) -> dict[str, Any]:
     facts |= _torch()
     facts["scratch"] = _scratch()
     if store is not None:
-        facts["store"] = _store(store)
+        facts["store"] = _store(store, access)
     return facts
 
 
@@ -149,14 +156,14 @@ def _scratch() -> str:
     return str(directory)
 
 
-def _store(url: str) -> dict[str, Any]:
+def _store(url: str, access: StoreAccess | None) -> dict[str, Any]:
     """Write, read, list and delete a probe object."""
     started = time.monotonic()
     key = f"{SCRATCH}/probe-{uuid.uuid4().hex}"
     wanted = uuid.uuid4().bytes
     step = "open"
     try:
-        objects = open_objects(url)
+        objects = open_objects(url, access)
         step = "write"
         objects.write(key, wanted)
         step = "read"

@@ -24,12 +24,17 @@ SAY_S = 300.0
 BLIND_S = 300.0
 """A queue that does not answer for so long is spoken of."""
 
+SELF_MADE_ENDS = ("FAILED", "OUT_OF_MEMORY")
+"""Ends of which the job's log tells the reason, such as the memory limit."""
+
+LAST_LINES = 4
+
 
 class Queue(Protocol):
     """What is asked of a batch system."""
 
     def submit(self, n: int) -> list[str]:
-        """Submit that many jobs and return their ids; raises `ClusterError` if refused."""
+        """Submit jobs and return the ids of those taken; `ClusterError` if none is."""
         ...
 
     def states(self) -> dict[str, str] | None:
@@ -87,6 +92,7 @@ class Pool:
         self._failed_starts: list[str] = []
         self._n_joined = 0
         self._given_up = False
+        self._refused = -SAY_S
 
     def open(self) -> None:
         """Submit the first jobs."""
@@ -125,7 +131,10 @@ class Pool:
         how = self.queue.ended(job)
         self.queue.forget(job)
         if job in self._joined:
-            self._say(f"job {job} left ({how})")
+            words = ""
+            if how.startswith(SELF_MADE_ENDS):
+                words = "\n" + "\n".join(self.queue.last_words(job).splitlines()[-LAST_LINES:])
+            self._say(f"job {job} left ({how}){words}")
         else:
             self._failed_starts.append(job)
             self._say(f"job {job} left before a worker came from it ({how})")
@@ -133,11 +142,8 @@ class Pool:
     def _replace(self) -> None:
         missing = self.wanted - len(self.jobs)
         if len(self._failed_starts) < START_FAILURES_MAX:
-            if missing:
-                new = self.queue.submit(missing)
-                self.jobs += new
-                self._given_up = False
-                self._say(f"submitted in their place: {', '.join(new)}")
+            if missing and self._clock() - self._refused >= SAY_S:
+                self._submit(missing)
             return
         if not self.jobs and not self._alive():
             n = len(self._failed_starts)
@@ -154,6 +160,20 @@ class Pool:
                 f"no more are submitted while {len(self.jobs)} are left. The last lines of job "
                 f"{self._failed_starts[-1]}:\n{self.queue.last_words(self._failed_starts[-1])}"
             )
+
+    def _submit(self, n: int) -> None:
+        try:
+            new = self.queue.submit(n)
+        except ClusterError as error:
+            if not self.jobs:
+                raise
+            # A limit on one's jobs, perhaps; those that are left go on.
+            self._refused = self._clock()
+            self._say(f"{error}. {len(self.jobs)} jobs go on; asked again in {SAY_S / 60:.0f} min")
+            return
+        self.jobs += new
+        self._given_up = False
+        self._say(f"submitted in their place: {', '.join(new)}")
 
     def _tell(self, states: dict[str, str], now: float) -> None:
         """Say what is awaited while there is no worker, when it changes and now and then."""

@@ -29,9 +29,10 @@ from reprocess.errors import ConfigurationError
 ADDRESSES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
 SERIAL = "serial"
 SHIPPED = ("local", "slurm", "slurm-gpu")
+DRIVER = "driver"
 SUFFIXES = (".yaml", ".yml")
-PROCESS_BYTES_MIN = 1 << 30
-"""What a worker process needs before it holds a frame: Python, PyTorch, a chunk of a day."""
+PROCESS_BYTES_MIN = 3 << 29
+"""Less than this a worker process cannot work with: 1.1 GB were measured with nearly no frames."""
 
 
 def walltime_seconds(value: Any) -> int:
@@ -143,7 +144,7 @@ class SlurmProfile(Profile):
         least = self.n_processes * PROCESS_BYTES_MIN
         if self.memory < least:
             raise ValueError(
-                f"memory of at least {least >> 30}G for {self.n_processes} worker processes a "
+                f"memory of at least {-(-least >> 30)}G for {self.n_processes} worker processes a "
                 f"job, or fewer processes"
             )
         if not self.gpus and (self.gpu_type or self.cpu_fallback):
@@ -177,11 +178,18 @@ def is_address(cluster: str) -> bool:
     return cluster.startswith(ADDRESSES)
 
 
-def profile_text(name: str) -> str:
-    """The text of a profile that comes with the package, to be copied and edited."""
-    if name not in SHIPPED:
-        raise ConfigurationError(f"cluster {name}: expected one of {', '.join(SHIPPED)}")
-    return files("reprocess.clusters").joinpath(f"profiles/{name}.yaml").read_text("utf-8")
+def shipped_text(name: str) -> str:
+    """The text of a file that comes with the package, to be copied and edited.
+
+    Parameters
+    ----------
+    name : of a profile, or `driver`: the batch script that runs the driver as a job
+    """
+    if name not in (*SHIPPED, DRIVER):
+        known = ", ".join((*SHIPPED, DRIVER))
+        raise ConfigurationError(f"cluster show {name}: expected one of {known}")
+    file = "driver.sbatch" if name == DRIVER else f"{name}.yaml"
+    return files("reprocess.clusters").joinpath(f"profiles/{file}").read_text("utf-8")
 
 
 def load_profile(cluster: str) -> LocalProfile | SlurmProfile:
@@ -218,7 +226,7 @@ def _find(cluster: str) -> tuple[str, str]:
         path = own_profiles() / f"{cluster}.yaml"
         if not path.is_file():
             if cluster in SHIPPED:
-                return f"{cluster}.yaml (of the package)", profile_text(cluster)
+                return f"{cluster}.yaml (of the package)", shipped_text(cluster)
             own = sorted(p.stem for p in own_profiles().glob("*.yaml"))
             names = [SERIAL, *dict.fromkeys([*SHIPPED, *own])]
             close = difflib.get_close_matches(cluster, names, n=1)

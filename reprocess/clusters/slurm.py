@@ -158,6 +158,11 @@ def job_settings(profile: SlurmProfile, name: str, logs: Path) -> dict[str, Any]
 def open_cluster(profile: SlurmProfile, name: str, logs: Path) -> Any:
     """Start the scheduler in this process; no job is submitted yet."""
     slurm_cluster, job = _jobqueue()
+    if any(character.isspace() for character in str(logs)):
+        raise ConfigurationError(
+            f"logs: found {str(logs)!r}, expected a path without spaces: Slurm's job scripts "
+            f"cannot name it"
+        )
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -170,15 +175,20 @@ def open_cluster(profile: SlurmProfile, name: str, logs: Path) -> Any:
         from distributed.security import Security
 
         security = Security.temporary()
-    return slurm_cluster(
-        job_cls=job,
-        name=name,
-        security=security,
-        shared_temp_directory=str(logs),
-        scheduler_options={"dashboard_address": "127.0.0.1:0"},
-        silence_logs="error",
-        **job_settings(profile, name, logs),
-    )
+    try:
+        return slurm_cluster(
+            job_cls=job,
+            name=name,
+            security=security,
+            shared_temp_directory=str(logs),
+            scheduler_options={"dashboard_address": "127.0.0.1:0"},
+            silence_logs="error",
+            **job_settings(profile, name, logs),
+        )
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"the scheduler cannot start on interface {profile.interface}: {error}"
+        ) from error
 
 
 def _jobqueue() -> tuple[Any, Any]:
@@ -232,12 +242,21 @@ class SlurmQueue:
                 self._cluster.worker_spec.update(self._cluster.new_worker_spec())
             await self._cluster
 
-        with _sbatch_errors():
-            self._cluster.sync(submit)
-        workers = self._cluster.workers
-        return sorted((workers[key].job_id for key in set(workers) - before), key=int)
+        refused = None
+        try:
+            with _sbatch_errors():
+                self._cluster.sync(submit)
+        except ClusterError as error:
+            refused = error
+        new = [w.job_id for key, w in self._cluster.workers.items() if key not in before]
+        taken = sorted((job for job in new if job is not None), key=int)
+        if len(taken) < len(new):
+            self.forget(None)
+        if refused is not None and not taken:
+            raise refused
+        return taken
 
-    def forget(self, job: str) -> None:
+    def forget(self, job: str | None) -> None:
         async def forget() -> None:
             for key, worker in list(self._cluster.workers.items()):
                 if worker.job_id == job:

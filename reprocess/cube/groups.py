@@ -139,7 +139,9 @@ def count_occurrence(
         flags=tuple(flags),
         cell_fraction_min=cell_fraction_min,
     )
-    left_out = cells_left_out(selection, source.cells["cell_zenith_bounds"][1][:, 1])
+    left_out = np.zeros(source.n_cells, np.bool_)
+    if cell_elevation_min_deg > 0:
+        left_out = cells_left_out(selection, source.cells["cell_zenith_bounds"][1][:, 1])
     offset = _own_mlt(source, mlt_elevation_min_deg) if mlt == "cell" and by_mlt else None
     for day in source.days():
         frame = day.frames()

@@ -13,6 +13,8 @@ import numpy as np
 import xarray as xr
 
 from reprocess.errors import ConfigurationError, StoreError
+from reprocess.stores.objects import ObjectStore
+from reprocess.stores.zarrview import ZarrView
 
 CUBE_NAME = "occurrence.zarr"
 PUBLICATION_WAIT_S = 10.0
@@ -59,7 +61,7 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
     while True:
         before = _publication(place, options)
         try:
-            loaded = _load(place, options)
+            loaded = _load(place, place, options)
         except (ConfigurationError, StoreError):
             if before is None or before.at_rest:
                 raise
@@ -77,6 +79,16 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
         if time.monotonic() > deadline + PUBLICATION_WAIT_S:
             raise StoreError(f"{place}: found no moment at which it was whole; run again")
         time.sleep(0.05)
+    return _described(loaded)
+
+
+def open_stored_cube(objects: ObjectStore) -> xr.Dataset:
+    """As `open_cube`, through a store that is already open, by whatever access that has."""
+    view = ZarrView(objects, CUBE_NAME, read_only=True)
+    return _described(_load(view, f"{objects.url}/{CUBE_NAME}", None))
+
+
+def _described(loaded: xr.Dataset) -> xr.Dataset:
     described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
     described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]
     return with_rates(loaded.set_coords(dict.fromkeys(described)))
@@ -102,10 +114,10 @@ def _publication(place: str, options: dict[str, Any] | None) -> _Publication | N
     return None if number is None else _Publication(number, f"{number}.released" in names)
 
 
-def _load(place: str, options: dict[str, Any] | None) -> xr.Dataset:
+def _load(source: str | ZarrView, place: str, options: dict[str, Any] | None) -> xr.Dataset:
     try:
         # Metadata is read array by array: a consolidated copy could be older than the arrays.
-        dataset = xr.open_zarr(place, chunks=None, consolidated=False, storage_options=options)
+        dataset = xr.open_zarr(source, chunks=None, consolidated=False, storage_options=options)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigurationError(
             f"{place}: found no cube, expected the {CUBE_NAME} that a finished run leaves in its "

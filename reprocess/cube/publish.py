@@ -35,7 +35,7 @@ from reprocess.cube.count import (
 from reprocess.cube.selection import attributes, cells_left_out, select
 from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import LayoutDamaged, LockLost, StoreError
-from reprocess.geometry.calibration import cell_places, epoch_geometry
+from reprocess.geometry.calibration import cell_places, epoch_geometry, magnetic_epoch
 from reprocess.stores.layout import (
     NOT_ACQUIRED_US,
     Coordinate,
@@ -204,9 +204,20 @@ def publish_year(
                 damaged.append((block, str(error)))
         if not read:
             continue
+        exposed = None
+        if campaign.cube.exposure_range_s is not None or campaign.cube.gain_range is not None:
+            block = day_block("frames", "", day)
+            try:
+                found = facts.get(day_name, {}).get("frames")
+                exposed = _Exposed.read(objects, records, campaign, day, found)
+            except StoreError as error:
+                guard()
+                records.delete_all(block)
+                damaged.append((block, str(error)))
+                continue
         counted[day_name] = {label: days[day_name][label] for label in read}
         committed[day.month - 1] += len(read) == len(labels)
-        _count_day(counter, campaign, day, read)
+        _count_day(counter, campaign, day, read, exposed)
     fingerprint = stages.cube_fingerprint(campaign, counted)
     block = Block("cube", "", f"{year:04d}")
     guard()
@@ -272,8 +283,39 @@ class _Detections:
         return cls(*(reader.read(name) for name in names))
 
 
+@dataclass(frozen=True)
+class _Exposed:
+    """Exposure and gain of a day's slots, from its frames; not an image is read."""
+
+    exposure_s: NDArray[np.float32]
+    gain: NDArray[np.float32]
+
+    @classmethod
+    def read(
+        cls,
+        objects: ObjectStore,
+        records: Records,
+        campaign: Campaign,
+        day: date,
+        fingerprint: str | None,
+    ) -> _Exposed:
+        if fingerprint is None:
+            raise StoreError(
+                f"frames of {day}: found no record, expected one: cube.exposure_range_s and "
+                f"cube.gain_range look at what the frames store holds; run the campaign again"
+            )
+        record = records.read(day_block("frames", "", day), fingerprint)
+        path = stages.frames_path(day.year)
+        reader = DayReader(objects, path, day, campaign.slots_per_day, record.objects)
+        return cls(reader.read("exposure_s"), reader.read("gain"))
+
+
 def _count_day(
-    counter: Counter, campaign: Campaign, day: date, read: Mapping[str, _Detections]
+    counter: Counter,
+    campaign: Campaign,
+    day: date,
+    read: Mapping[str, _Detections],
+    exposed: _Exposed | None,
 ) -> None:
     # Whichever label has the frame knows its MLT, Sun and Moon: they follow from its time.
     known = [d.acquired != NOT_ACQUIRED_US for d in read.values()]
@@ -298,7 +340,14 @@ def _count_day(
     counter.add_day(
         day.month - 1,
         _mlt_bins(campaign, mlt),
-        select(cube, times.view("datetime64[us]"), sun, moon),
+        select(
+            cube,
+            times.view("datetime64[us]"),
+            sun,
+            moon,
+            None if exposed is None else exposed.exposure_s[present],
+            None if exposed is None else exposed.gain[present],
+        ),
         {label: fraction(label) for label in campaign.detectors},
     )
 
@@ -362,6 +411,8 @@ def _skeleton(campaign: Campaign, last_year: int) -> dict[str, bytes]:
                 **attributes(cube),
                 "compare": list(campaign.compared),
                 "mlt": _mlt_text(campaign),
+                "emission_height_km": campaign.cells.emission_height_km,
+                "magnetic_epoch": magnetic_epoch(campaign).date().isoformat(),
                 "comment": "255 in the detections is 'not observed' and is in no count; a rate is "
                 "sum(aurora) / sum(observed), missing where nothing was observed",
             },

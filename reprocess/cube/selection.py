@@ -26,6 +26,8 @@ def select(
     times: NDArray[np.datetime64],
     sun_elevation_deg: NDArray[np.float32],
     moon_elevation_deg: NDArray[np.float32],
+    exposure_s: NDArray[np.float32] | None = None,
+    gain: NDArray[np.float32] | None = None,
 ) -> NDArray[np.bool_]:
     """Tell which frames are counted.
 
@@ -35,11 +37,13 @@ def select(
     times : (n,) datetime64[us] array, UTC; NaT where there is no frame
     sun_elevation_deg, moon_elevation_deg : (n,) float32 arrays, degrees
         Of the centres, unrefracted, as detections hold them; NaN where there is no frame.
+    exposure_s, gain : (n,) float32 arrays, or None; NaN where not known
+        Looked at where the campaign limits them.
 
     Returns
     -------
     (n,) bool array
-        False where an elevation that is needed is NaN.
+        False where an elevation, an exposure or a gain that is needed is not known.
 
     Notes
     -----
@@ -55,6 +59,10 @@ def select(
         dark = select_frames(sun, moon, cube.sun_elevation_max_deg, None)
         thin = moon_phase_fraction(times) <= np.float32(cube.moon_illuminated_max)
         selected |= dark & thin
+    for values, limits in ((exposure_s, cube.exposure_range_s), (gain, cube.gain_range)):
+        if limits is not None:
+            known = np.full(len(times), np.nan, np.float32) if values is None else values
+            selected &= (known >= np.float32(limits[0])) & (known <= np.float32(limits[1]))
     for table in cube.flags:
         selected &= kept(table, times)
     return selected
@@ -89,6 +97,8 @@ def attributes(cube: Cube) -> dict[str, Any]:
             else "unrefracted centres"
         ),
         "cell_elevation_min_deg": cube.cell_elevation_min_deg,
+        "exposure_range_s": _range(cube.exposure_range_s),
+        "gain_range": _range(cube.gain_range),
         "flags": [_described(table) for table in cube.flags],
         "cell_fraction_min": cube.cell_fraction_min,
     }
@@ -108,6 +118,10 @@ def _described(table: FlagTable) -> str:
         f"{table.name}: table {PurePosixPath(table.table).name} (sha256 {digest(table)}), {rule}, "
         f"times without a flag {unknown}{how}"
     )
+
+
+def _range(limits: tuple[float, float] | None) -> list[float] | str:
+    return "none" if limits is None else list(limits)
 
 
 def _or_none(value: float | None) -> float | str:

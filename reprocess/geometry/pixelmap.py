@@ -23,7 +23,7 @@ from reprocess.errors import ConfigurationError
 
 Array = NDArray[np.float64]
 _NEWTON_STEPS = 8
-_CLOSE_PX = 1e-6
+_CLOSE_PX, _ROUGH_PX = 1e-6, 0.25
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class PixelMap:
         Returns
         -------
         (x_px, y_px) : float64 arrays of the inputs' shape
-            NaN where the map does not reach, or where it is too rough there to
-            be inverted to 0.01 px.
+            NaN where the map does not reach. Exact on a smooth map; where a map is
+            rounded to steps, as the Poker Flat one is near the horizon, to 0.25 px.
         """
         azimuth, elevation = np.broadcast_arrays(
             np.radians(np.asarray(azimuth_deg, dtype=np.float64)),
@@ -114,7 +114,7 @@ class PixelMap:
             y += np.clip(step_y, -2.0, 2.0)
             if np.all(~(left > _CLOSE_PX)):
                 break
-        good = left < 0.01
+        good = left < _ROUGH_PX
         return np.where(good, x, np.nan), np.where(good, y, np.nan)
 
     def _at(self, x_px: ArrayLike, y_px: ArrayLike) -> Array:

@@ -106,6 +106,33 @@ def build_skymap(epoch: CameraEpoch, size_px: int) -> Skymap:
     )
 
 
+def processed_pixel(
+    epoch: CameraEpoch,
+    size_px: int,
+    azimuth_deg: NDArray[np.float64],
+    elevation_deg: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Look up where directions fall in the processed image: the inverse of the skymap.
+
+    Parameters
+    ----------
+    epoch : camera epoch with its lens and crop
+    size_px : int, edge of the processed image, pixels
+    azimuth_deg, elevation_deg : float arrays of one shape, degrees; geographic azimuth
+
+    Returns
+    -------
+    (u, v) : float64 arrays of that shape
+        Column and row of the processed image, 0 at the centre of its top left pixel. May lie
+        outside the image; NaN where the input is.
+    """
+    x_px, y_px = lens_from_settings(epoch.lens).pixel(azimuth_deg, elevation_deg)
+    scale = size_px / epoch.crop.size_px
+    u = (x_px - epoch.crop.left_px + 0.5) * scale - 0.5
+    v = (y_px - epoch.crop.top_px + 0.5) * scale - 0.5
+    return u, v
+
+
 def visible_stored(epoch: CameraEpoch) -> NDArray[np.bool_]:
     """Tell which pixels of the stored image see sky: as `Skymap.visible`, at full size.
 

@@ -138,26 +138,13 @@ def position_of(site: Site, time: np.datetime64, name: str) -> tuple[float, floa
     return float(found_azimuth[0]), float(found_elevation[0])
 
 
-def refraction_deg(elevation_deg: ArrayLike) -> Array:
-    """Refraction to add to a geometric elevation to have the apparent one, degrees.
-
-    Notes
-    -----
-    Sæmundsson 1986 (Sky & Telescope 72, 70; Meeus, Astronomical Algorithms,
-    16.4), for 1010 hPa and 10 °C: 0.09° at 10°, 0.48° at the horizon. 0 below -2°.
-    """
-    elevation = np.asarray(elevation_deg, dtype=np.float64)
-    angle = np.radians(elevation + 10.3 / (np.maximum(elevation, -2.0) + 5.11))
-    return np.where(elevation < -2.0, 0.0, 1.02 / 60.0 / np.tan(angle))
-
-
 def geometric_elevation_deg(apparent_deg: ArrayLike) -> Array:
     """Take refraction out of apparent elevations.
 
     Notes
     -----
     Bennett 1982 (J. Navigation 35, 255; Meeus 16.3), for 1010 hPa and 10 °C;
-    consistent with `refraction_deg` to 0.1 arc minutes.
+    the inverse of `ephemeris.apparent_elevation_deg` to 0.1 arc minutes.
     """
     apparent = np.asarray(apparent_deg, dtype=np.float64)
     angle = np.radians(apparent + 7.31 / (np.maximum(apparent, -1.5) + 4.4))

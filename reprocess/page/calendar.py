@@ -14,6 +14,9 @@ WIDTH, HEIGHT = LEFT + 31 * STEP, TOP + 12 * STEP
 LEVELS = 4
 """Shades for the frames of a day, by quarters of the most that any day has."""
 
+UNREADABLE_MARKED = 0.01
+"""Share of a day's frames above which its square is marked; a few bad frames are everyday."""
+
 
 @dataclass(frozen=True)
 class Square:
@@ -73,7 +76,8 @@ def _square(x: int, y: int, name: str, day: DayState | None, most: int) -> Squar
         frames = f"{day.n_frames} frames"
     else:
         frames = "frames not counted yet"
-    marked = bool(day.ledger and day.ledger.get("unreadable"))
+    unreadable = (day.ledger or {}).get("unreadable", 0)
+    marked = unreadable > UNREADABLE_MARKED * (day.n_frames or 0)
     if day.state in ("failed", "not run"):
         return Square(x, y, day.state.replace(" ", "-"), f"{name}: {day.state}; {frames}", marked)
     style = f"level-{_level(day, most)}" + (" partly" if day.state == "partly" else "")

@@ -17,8 +17,9 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from reprocess.archive.catalogue import Entry
 from reprocess.archive.files import ArchiveBytes
-from reprocess.archive.inputs import UNREADABLE, content_digest
+from reprocess.archive.inputs import UNREADABLE, content_digest, frame_digest
 from reprocess.archive.readers.reader import PIXELS_MAX, load_reader
 from reprocess.campaign import Campaign
 from reprocess.errors import ReprocessError, StoreError, UnreadableFrame
@@ -129,14 +130,16 @@ def with_thumbnails(
             continue
         try:
             source = source or ArchiveBytes(campaign.archive)
-            data = source.read(frame.name)
+            data, number = _bytes(source, frame.name)
         except (OSError, ReprocessError) as error:
             found.append(dataclasses.replace(frame, note=f"not in reach: {error}"))
             continue
-        if frame.digest and content_digest(data) != frame.digest:
-            found.append(dataclasses.replace(frame, size_bytes=len(data), note="has changed since"))
+        digest = frame_digest(content_digest(data), Entry(frame.name, 0, 0, "", number))
+        if frame.digest != (digest if data else ""):
+            note = "has changed since"
+            found.append(dataclasses.replace(frame, size_bytes=len(data), note=note))
             continue
-        thumbnail = _thumbnail(data, campaign)
+        thumbnail = _thumbnail(data, number, campaign)
         if thumbnail is None:
             note = "nothing of it can be decoded"
             found.append(dataclasses.replace(frame, size_bytes=len(data), note=note))
@@ -151,16 +154,31 @@ def with_thumbnails(
     return found + frames[PICTURED:]
 
 
-def _thumbnail(data: bytes, campaign: Campaign) -> bytes | None:
+def _bytes(source: ArchiveBytes, name: str) -> tuple[bytes, int]:
+    """Bytes of the file that a frame is in, and which of its frames it is; -1: the only one."""
+    try:
+        return source.read(name), -1
+    except UnreadableFrame:
+        file, mark, number = name.rpartition("#")
+        if not mark or not number.isdecimal():
+            raise
+        return source.read(file), int(number)
+
+
+def _thumbnail(data: bytes, number: int, campaign: Campaign) -> bytes | None:
     """A small JPEG of whatever can be decoded, by decoders that forgive what is missing."""
     if not data or len(data) > BYTES_MAX:
         return None
+    reader = load_reader(campaign.archive.reader)
+    image: NDArray[Any] | None
     try:
-        image: NDArray[Any] | None = load_reader(campaign.archive.reader).read(data)
+        image = reader.read(data) if number < 0 else reader.read_all(data)[number]
     except UnreadableFrame:
         image = _forgiving(data)
     if image is None or 0 in image.shape:
         return None
+    if image.dtype != np.uint8:  # the brightest count becomes white
+        image = (image * (255.0 / max(1, int(image.max())))).astype(np.uint8)
     height, width = image.shape[:2]
     scale = SIDE_PX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -13,6 +13,7 @@ from typing import Any
 
 from reprocess.archive.inputs import Column
 from reprocess.errors import StoreError
+from reprocess.plot.captions import year_ranges
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import MARKS, Block, Listing, Records, half_digest
 
@@ -240,15 +241,18 @@ def _profiles(
     for block in sorted(listing):
         if block.stage == "evidence" and block.label in labels and len(listing[block]) == 1:
             first.setdefault((block.label, block.year), (block, listing[block][0]))
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[int]]] = {}
     for (label, year), (block, fingerprint) in first.items():
         try:
             profile = str(records.read(block, fingerprint).facts["profile"])
         except (StoreError, KeyError) as error:
             problems.append(f"record of {block}: {error}")
             continue
-        found.setdefault(profile, []).append(f"{label} {year}")
-    return {profile: tuple(where) for profile, where in found.items()}
+        found.setdefault(profile, {}).setdefault(label, []).append(year)
+    return {
+        profile: tuple(f"{label} {year_ranges(years)}" for label, years in where.items())
+        for profile, where in found.items()
+    }
 
 
 def _failure(objects: ObjectStore, key: str) -> Failure:

@@ -15,19 +15,19 @@ import jinja2
 import yaml
 
 from reprocess.archive.inputs import Column
-from reprocess.campaign import Campaign, campaign_from_mapping
-from reprocess.cube.open import open_cube
+from reprocess.campaign import Campaign, StoreAccess, campaign_from_mapping
+from reprocess.cube.open import open_stored_cube
 from reprocess.errors import ConfigurationError, ReprocessError, StoreError
-from reprocess.execute import TOTAL
 from reprocess.history import list_runs, read_run, run_key
 from reprocess.page.calendar import draw_year, most_frames
 from reprocess.page.comparison import REFERENCE_MIN, Comparison, Total, compare, totals
-from reprocess.page.frames import PICTURES, bad_frames, with_thumbnails
+from reprocess.page.frames import PICTURED, PICTURES, bad_frames, with_thumbnails
 from reprocess.page.state import StoreState, read_state
 from reprocess.plot import captions
 from reprocess.runlog import read_log
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Records, half_digest
+from reprocess.worker import WHOLE
 
 REPORT = "report.html"
 SLOWEST = 10
@@ -36,15 +36,15 @@ LISTED = 50
 
 NEEDED = frozenset(
     {
-        "campaign", "request", "started", "ended", "machine", "software", "catalogue", "plan",
-        "tasks", "n_frames", "seconds", "seconds_by_day", "ledger_by_day", "unfinished",
+        "run", "campaign", "request", "started", "ended", "machine", "software", "catalogue",
+        "plan", "tasks", "n_frames", "seconds", "seconds_by_day", "ledger_by_day", "unfinished",
         "failures", "published", "held", "damaged", "ledger",
     }
 )  # fmt: skip
 """What the page shows of `run.json`."""
 
-PICTURE_DPI = 110
-PICTURE_VERSION = 1
+PICTURE_DPI = 190
+PICTURE_VERSION = 2
 """Raised when the same cube is to be drawn differently: kept pictures are then drawn again."""
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s<>\"]+@")
@@ -62,11 +62,17 @@ class Sky:
     problem: str = ""
 
 
-def write_report(store_url: str, run_id: str | None = None, output: Path | None = None) -> str:
+def write_report(
+    store_url: str,
+    run_id: str | None = None,
+    output: Path | None = None,
+    access: StoreAccess | None = None,
+) -> str:
     """Write the page of a run, from its store alone, and return where it is.
 
     Parameters
     ----------
+    access : how an S3 service is reached
     run_id : default the last run
     output : file to write; default `runs/<run>/report.html` in the store
 
@@ -77,7 +83,7 @@ def write_report(store_url: str, run_id: str | None = None, output: Path | None 
     StoreError
         If there is no such run, or its object is damaged.
     """
-    objects = open_objects(store_url)
+    objects = open_objects(store_url, access)
     if run_id is None:
         known = list_runs(objects)
         if not known:
@@ -99,8 +105,8 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
     missing = sorted(NEEDED - set(run))
     if missing:
         raise StoreError(
-            f"{run_key(str(run['run']), 'run.json')}: found no {', '.join(missing)}, expected them "
-            f"in what a run of this version leaves; run again and report that run"
+            f"{objects.url}: run.json of run {run.get('run', '')} has no {', '.join(missing)}, "
+            f"expected them in what a run of this version leaves; run again and report that run"
         )
     state = read_state(objects, run)
     campaign = _campaign(run)
@@ -115,14 +121,16 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
         state=state,
         status=_status(run),
         columns=[str(column) for column in Column],
+        stage_names=_stage_names(run),
         calendars=[draw_year(year, most) for year in state.years if year.days],
         sky=_sky(objects, run, state),
         reference_min=REFERENCE_MIN,
         slowest=_slowest(run),
         stages=_stages(run),
-        total_key=TOTAL,
+        total_key=WHOLE,
         frames=with_thumbnails(frames, objects, campaign),
         n_unreadable=n_unreadable,
+        pictured_max=PICTURED,
         events=len(events),
         troubles=troubles,
         listed=LISTED,
@@ -163,7 +171,7 @@ def _sky(objects: ObjectStore, run: Mapping[str, Any], state: StoreState) -> Sky
         return Sky(problem="No year is counted yet.")
     kinds = {label: d["kind"] for label, d in run["campaign"]["detectors"].items()}
     try:
-        cube = open_cube(objects.url)
+        cube = open_stored_cube(objects)
         counted = totals(cube)
         sky = Sky(counted, compare(cube, kinds), cube.attrs, captions.period(cube))
     except (ReprocessError, OSError, ValueError, KeyError) as error:
@@ -190,20 +198,26 @@ def _sky(objects: ObjectStore, run: Mapping[str, Any], state: StoreState) -> Sky
     return Sky(sky.totals, sky.comparisons, sky.attributes, sky.period, picture)
 
 
+def _stage_names(run: Mapping[str, Any]) -> list[str]:
+    """Names of the kinds of blocks a day has, as `YearState.blocks` counts them."""
+    labels = run["campaign"]["detectors"]
+    return ["frames", *(f"{stage} {n}" for stage in ("evidence", "detections") for n in labels)]
+
+
 def _stages(run: Mapping[str, Any]) -> list[str]:
     """Names under which days spent seconds: labels first, as the campaign has them."""
     found = {name for seconds in run["seconds_by_day"].values() for name in seconds}
     order = [*run["campaign"]["detectors"], "detections", "write"]
-    return [n for n in order if n in found] + sorted(found - {*order, TOTAL})
+    return [n for n in order if n in found] + sorted(found - {*order, WHOLE})
 
 
 def _slowest(run: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float], float]]:
     """The days that took longest, their seconds by stage, and the seconds in no stage."""
     rows = []
     for day, seconds in run["seconds_by_day"].items():
-        inside = sum(s for name, s in seconds.items() if name != TOTAL)
-        rows.append((day, seconds, max(0.0, seconds.get(TOTAL, inside) - inside)))
-    rows.sort(key=lambda row: (-row[1].get(TOTAL, 0.0), row[0]))
+        inside = sum(s for name, s in seconds.items() if name != WHOLE)
+        rows.append((day, seconds, max(0.0, seconds.get(WHOLE, inside) - inside)))
+    rows.sort(key=lambda row: (-row[1].get(WHOLE, 0.0), row[0]))
     return rows[:SLOWEST]
 
 
@@ -242,7 +256,10 @@ def _percent(share: float | None) -> str:
 
 
 def _factor(factor: float | None) -> str:
-    return "—" if factor is None else f"{factor:.2f}"
+    """Three digits or so: the counts do not bear more."""
+    if factor is None:
+        return "—"
+    return f"{factor:.2f}" if factor < 10 else f"{factor:.1f}" if factor < 100 else f"{factor:.0f}"
 
 
 def _seconds(seconds: float | None) -> str:

@@ -2,8 +2,8 @@
 
 Read from the attributes that `open_cube` and `count_occurrence` leave on a
 dataset: `site`, `years`, `simulated`, `cloud_screening`, `azimuth_reference`,
-`north_azimuth_deg`, and the cube's `sun_elevation_max_deg`,
-`moon_elevation_max_deg`, `cell_fraction_min`. What is absent is not claimed.
+`north_azimuth_deg`, and the cube's limits, which
+`reprocess.cube.selection.attributes` writes. What is absent is not claimed.
 """
 
 from __future__ import annotations
@@ -44,9 +44,23 @@ def selection(attributes: Mapping[Any, Any]) -> list[str]:
     if "moon_elevation_max_deg" in attributes:
         moon = attributes["moon_elevation_max_deg"]
         parts.append("any Moon" if moon in (None, "none") else f"Moon ≤ {degrees(moon)}")
+    if attributes.get("moon_illuminated_max", "none") != "none":
+        parts[-1] += f" or ≤ {100 * float(attributes['moon_illuminated_max']):g} % lit"
+    if "with refraction" in str(attributes.get("sun_and_moon", "")):
+        parts.append("with refraction")
+    if float(attributes.get("cell_elevation_min_deg", 0.0)) > 0:
+        parts.append(f"cells above {degrees(attributes['cell_elevation_min_deg'])}")
+    names = [str(table).partition(":")[0] for table in attributes.get("flags", ())]
+    if names:
+        parts.append(f"flags: {', '.join(dict.fromkeys(names))}")
     if "cell_fraction_min" in attributes:
         parts.append(f"aurora on ≥ {100 * float(attributes['cell_fraction_min']):g} % of a cell")
     return parts
+
+
+def mlt_place(attributes: Mapping[Any, Any]) -> str:
+    """Whose magnetic local time was counted: that of the `station`, or of each `cell`."""
+    return "cell" if "of the cell" in str(attributes.get("mlt", "")) else "station"
 
 
 def period(cube: xr.Dataset) -> str:

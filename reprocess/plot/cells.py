@@ -110,7 +110,7 @@ def draw_cells(
         handles.append(Line2D([], [], color="#ff4040", label="cell never observed"))
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=5,
                 fontsize=9, frameon=False)  # fmt: skip
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight", pad_inches=0.15)
     return Path(path)
 
 

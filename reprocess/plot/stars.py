@@ -70,7 +70,8 @@ def draw_stars(
     if not fit.used.all():
         side.plot(stars.elevation_deg[~fit.used], fit.residual_px[~fit.used], "x",
                   color="#c03030", label=f"{(~fit.used).sum()} left out")  # fmt: skip
-    side.set_yscale("symlog", linthresh=max(1.0, fit.median_px))
+    if fit.residual_px.max() > 20.0 * fit.median_px:
+        side.set_yscale("symlog", linthresh=max(1.0, fit.median_px))
     side.set_ylim(bottom=0.0)
     side.set_xlim(0, 90)
     side.set_xlabel("elevation (degree)")

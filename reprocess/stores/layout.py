@@ -31,7 +31,7 @@ NOT_ACQUIRED_US = np.iinfo(np.int64).min
 """Fill value of `acquired`: no frame in the slot. Decodes to NaT."""
 
 ACQUIRED_ATTRIBUTES: dict[str, Any] = {
-    "long_name": "time of the frame in this slot, UTC, as its name tells it",
+    "long_name": "time of the frame in this slot, UTC; middle of its exposure",
     "units": "microseconds since 1970-01-01",
     "calendar": "proleptic_gregorian",
     "_FillValue": int(NOT_ACQUIRED_US),

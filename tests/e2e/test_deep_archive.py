@@ -118,6 +118,21 @@ def test_a_replaced_file_redoes_its_day_and_equals_a_fresh_run(deep):
     deep.check_identity()
 
 
+def test_exposures_select_without_an_image(deep):
+    _put(deep, 1, msec=500)
+    assert deep.run().code == 0
+    deep.document["cube"]["exposure_range_s"] = [0.9, 1.1]
+    assert deep.run().report["years"]["2021"]["done"] == 0
+    cube = xr.open_zarr(f"{deep.store}/occurrence.zarr", chunks=None)
+    observed = cube.counts.sel(outcome="observed").sum(("time", "mlt")).max("cell")
+    # Six frames for the network, two of them of half a second; the difference has lost their pairs.
+    assert dict(zip(cube.detector.values.tolist(), observed.values.tolist(), strict=True)) == {
+        "diff": 2, "fcn": 4,
+    }  # fmt: skip
+    assert cube.attrs["exposure_range_s"] == [0.9, 1.1]
+    deep.check_identity()
+
+
 def test_levels_are_part_of_the_frames(deep):
     assert deep.run().code == 0
     deep.document["camera"][0]["white_level"] = 23300

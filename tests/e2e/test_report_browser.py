@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -35,11 +36,12 @@ class Chromium:
     """
 
     def __init__(self, profile):
-        to_read, self._to_browser = os.pipe()
-        self._from_browser, to_write = os.pipe()
+        # At 10 and above, so that making 3 and 4 of them overwrites neither.
+        to_read, self._to_browser = _pipe()
+        self._from_browser, to_write = _pipe()
         self._process = subprocess.Popen(
             [
-                "/bin/sh", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "sh", CHROMIUM,
+                "bash", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "bash", CHROMIUM,
                 "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                 "--no-first-run", "--disable-background-networking", "--disable-component-update",
                 "--hide-scrollbars", f"--user-data-dir={profile}", "--remote-debugging-pipe",
@@ -138,6 +140,14 @@ class Chromium:
             self._process.kill()
             self._process.wait()
         os.close(self._from_browser)
+
+
+def _pipe():
+    ends = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return high
 
 
 @pytest.fixture(scope="module")

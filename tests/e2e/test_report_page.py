@@ -380,21 +380,36 @@ def test_long_lists_are_cut_with_a_count(tiny):
 def test_a_held_year_and_a_damaged_block_are_named(done):
     from reprocess.stores.lock import acquire
 
-    victim = next((done.store / "detections/fcn/2021.zarr/fraction/c").rglob("*"))
-    while victim.is_dir():
-        victim = next(victim.iterdir())
-    victim.write_bytes(b"not what was committed")
+    chunks = (done.store / "detections/fcn/2021.zarr/fraction/c").rglob("*")
+    next(path for path in chunks if path.is_file()).write_bytes(b"not what was committed")
     lock = acquire(open_objects(str(done.store)), "2022", "another-run", lambda _text: None)
     try:
-        outcome = done.run("--recompute", "cube", "detections", page=True)
+        outcome = done.run("--recompute", "cube", page=True)
     finally:
         lock.release()
 
     assert outcome.code == 1
     page = page_of(done, outcome)
-    assert "1 year held by another run" in page.status
+    assert "1 year held by another run, 1 damaged block" in page.status
     assert "another-run" in page.section("trouble")
+    assert "detections fcn 2021-12-31: " in page.section("trouble")
     assert "held: " in page.section("coverage")
+    assert "2021-12-31: partly" in page.section("coverage")
+
+
+def test_a_cube_that_is_behind_its_detections_is_stale(done, monkeypatch):
+    def stop(*_arguments):
+        raise KeyboardInterrupt
+
+    page = page_of(done, done.run(page=True))
+    assert page.section("coverage").count("up to date") == 2
+    done.document["detectors"]["diff"]["threshold_dn"] = 7.0
+    monkeypatch.setattr("reprocess.job._publish", stop)
+    outcome = done.run(page=True)
+
+    assert outcome.code == 130
+    text = page_of(done, outcome).section("coverage")
+    assert text.count("stale: 1 day differs from what the cube counted") == 2
 
 
 def test_a_store_without_runs_and_a_run_that_is_not_there(done, tmp_path, capsys):
@@ -418,4 +433,4 @@ def test_the_log_of_a_run_tells_its_days_and_names_it_on_every_line(done_once):
     assert events[-1]["complete"] is True
     day = next(event for event in events if event["event"] == "day done")
     assert day["blocks"][0] == "frames 2021-12-31"
-    assert day["seconds"]["total"] > 0
+    assert day["seconds"]["block"] > 0

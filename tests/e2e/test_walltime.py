@@ -5,8 +5,8 @@ from datetime import date
 
 import pytest
 
-from reprocess import job
 from reprocess.execute import Execution
+from reprocess.history import pace
 from reprocess.worker import WHOLE, TaskResult
 
 
@@ -58,8 +58,8 @@ def test_the_pace_is_that_of_days_large_enough_to_tell():
     for day, n_frames, seconds in blocks:
         result = TaskResult(date(2021, 1, day), {}, n_frames=n_frames, seconds={WHOLE: seconds})
         execution.results[result.day] = result
-    assert job._pace(execution) == 1.0
-    assert job._pace(Execution()) is None
+    assert pace(execution) == 1.0
+    assert pace(Execution()) is None
 
 
 def test_a_run_says_what_its_blocks_took(tiny):

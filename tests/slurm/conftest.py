@@ -78,10 +78,20 @@ def slurm(tmp_path_factory):
     )
     if done.returncode:
         pytest.skip(f"no Slurm on this machine: {done.stderr.strip()}")
+    pids = [int(path.read_text()) for path in (directory / "run").glob("*.pid")]
     try:
         yield Slurm(directory)
     finally:
         subprocess.run([SLURM_HERE, "stop", directory], check=True, capture_output=True)
+    assert len(pids) == 4
+    assert not [pid for pid in pids if alive(pid)], "a daemon of this Slurm outlives its stop"
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @dataclass
@@ -156,8 +166,14 @@ class OnSlurm:
     def let_go(self, day):
         self.gates.pop(day).close()
 
+    def written(self):
+        """When each object of the store was written: an equal one written again differs."""
+        files = (path for path in self.tiny.store.rglob("*") if path.is_file())
+        stats = {path: path.stat() for path in files if "runs" not in path.parts}
+        return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
+
     def start(self, *arguments, module="reprocess.run", cluster=None):
-        log = self.root / f"driver-{len(self.started)}.log"
+        log = self.root / f"driver-{time.time_ns()}.log"
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(self.tiny.file), "--cluster",
              str(cluster or self.file), "--json", *arguments],

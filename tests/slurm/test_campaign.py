@@ -19,7 +19,7 @@ def done(report):
 def test_slurm_equals_the_serial_run_and_a_second_run_does_nothing(
     campaign, serial_keys, same_keys
 ):
-    campaign.profile |= {"jobs": 1, "cores": 2, "processes": 2}
+    campaign.profile |= {"jobs": 1, "cores": 2, "processes": 2, "memory": "4G"}
     campaign.hold(DAYS[0])
     driver = campaign.start()
     campaign.held(DAYS[0])
@@ -115,6 +115,7 @@ def test_workers_of_a_killed_driver_leave_nothing_false_and_the_next_run_goes_on
     job = campaign.held(DAYS[0])
     driver.process.send_signal(signal.SIGKILL)
     driver.process.communicate()
+    campaign.started.remove(driver)
     wait_for("the orphan's end", lambda: job not in slurm.jobs())
     records = sorted(path.name for path in (campaign.tiny.store / "records").rglob(f"{DAYS[0]}*"))
     assert len(records) == 1, "frames were committed, nothing below them"
@@ -123,6 +124,31 @@ def test_workers_of_a_killed_driver_leave_nothing_false_and_the_next_run_goes_on
     assert code == 0, log
     assert f"its process {driver.process.pid} is gone" in log
     assert done(report) == len(DAYS)
+    same_keys(campaign.tiny.keys(), serial_keys)
+
+
+def test_an_orphan_that_wakes_after_another_run_took_over_writes_nothing(
+    campaign, serial_keys, same_keys, slurm
+):
+    campaign.profile["jobs"] = 1
+    campaign.hold(DAYS[0])
+    driver = campaign.start()
+    orphan = campaign.held(DAYS[0])
+    slurm.command("scontrol", "suspend", orphan)  # as a node does that hangs
+    driver.process.send_signal(signal.SIGKILL)
+    driver.process.communicate()
+    campaign.started.remove(driver)
+
+    code, _, log = campaign.run()
+    assert code == 0, log
+    assert "took over 2021 from run" in log
+    same_keys(campaign.tiny.keys(), serial_keys)
+    written = campaign.written()
+
+    campaign.let_go(DAYS[0])
+    slurm.command("scontrol", "resume", orphan)
+    wait_for("the orphan's end", lambda: orphan not in slurm.jobs())
+    assert campaign.written() == written
     same_keys(campaign.tiny.keys(), serial_keys)
 
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from .conftest import SLURM_HERE
+
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
@@ -23,6 +25,15 @@ def check(campaign):
     return check
 
 
+def test_a_slurm_that_runs_is_not_started_again(slurm):
+    done = subprocess.run(
+        [SLURM_HERE, "start", slurm.directory], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "runs already; stop it first" in done.stderr
+    assert slurm.command("sinfo", "--noheader", "--format", "%T %D") == "idle 2"
+
+
 def test_a_node_is_tried_with_one_job_which_is_then_gone(check, campaign, slurm):
     done = check()
     assert done.returncode == 0, done.stderr
@@ -35,7 +46,7 @@ def test_a_node_is_tried_with_one_job_which_is_then_gone(check, campaign, slurm)
 
 
 def test_gpus_that_pytorch_cannot_use_are_an_error_with_the_jobs_last_words(check, slurm):
-    done = check(gpus=2, cores=2, gpu_type="h100")
+    done = check(gpus=2, cores=2, memory="4G", gpu_type="h100")
     assert done.returncode == 3
     assert "3 jobs in a row ended before a worker came from them" in done.stderr
     assert "found 0 CUDA devices (CUDA_VISIBLE_DEVICES=0,1), the profile asks for" in done.stderr

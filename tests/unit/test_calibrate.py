@@ -10,8 +10,9 @@ from reprocess import cli
 from reprocess.calibrate import calibrate_table, epoch_yaml, read_star_table, report
 from reprocess.campaign import CameraEpoch, EquidistantLens, Site
 from reprocess.errors import ConfigurationError
+from reprocess.geometry.ephemeris import apparent_elevation_deg
 from reprocess.geometry.lens import lens_from_settings
-from reprocess.geometry.stars import refraction_deg, star_positions
+from reprocess.geometry.stars import star_positions
 
 KHO = Site(code="KHO", latitude_deg=78.148, longitude_deg=16.043, altitude_m=520)
 TIME = "2020-12-11T20:09:33"
@@ -62,7 +63,7 @@ def test_from_a_table_to_an_epoch_on_the_command_line(
 
 def test_apparent_altitudes_lose_their_refraction(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
-    apparent = 15.0 + float(refraction_deg(15.0))
+    apparent = float(apparent_elevation_deg(np.array([15.0]))[0])
     table.write_text(f"az_deg,alt_deg,col_px_1based,row_px_1based\n10,{apparent},5,7\n")
     assert read_star_table(table, altitudes="apparent").elevation_deg[0] == pytest.approx(
         15.0, abs=0.002

@@ -101,6 +101,24 @@ def test_an_unknown_key_unlike_any_other_gets_no_suggestion(campaign_document):
         ("detectors__diff__threshold_dn", -1, r"detectors.diff.threshold_dn: found -1"),
         ("detectors__diff__lag_s", 4000, r"detectors.diff.lag_s: found 4000"),
         ("archive__pattern", "%Y%m%d.jpg", r"archive.pattern: .*a pattern with %H, %M in it"),
+        ("archive__pattern", "%m%d%H%M.jpg", r"archive.pattern: .*a pattern with %Y or %y in it"),
+        ("archive__pattern", "%Y%b%H%M", r"archive.pattern: .*%m and %d \(or %b and %d, or %j\)"),
+        ("archive__pattern", "%Y%d%H%M", r"archive.pattern: .*%m and %d \(or %b and %d, or %j\)"),
+        ("archive__timezone", "CEST", r"archive.timezone: found 'CEST', expected .*Europe/Oslo"),
+        ("archive__timezone", "+1", r"archive.timezone: found '\+1', expected .*\+01:00"),
+        ("archive__bits", 12, r"archive.bits: found 12, expected 8 or 16"),
+        ("archive__bits", 16, r"white_level at least 256 counts above black_level"),
+        ("archive__time", "mtime", r"archive.time: found 'mtime', expected 'name', 'header' or"),
+        ("camera__0__time_stamps", "start", r"exposure_s, since time_stamps: start"),
+        ("camera__0__white_level", 300, r"white_level up to 255, since archive.bits is 8"),
+        ("camera__0__black_level", 255, r"white_level \(255\) above black_level \(255\)"),
+        ("camera__0__channel_response", [1, 0, 1], r"three responses from 0.1 to 10"),
+        ("cube", {"moon_illuminated_max": 0.3}, r"cube.moon_elevation_max_deg beside"),
+        (
+            "cube",
+            {"flags": [{"table": "t.csv", "reject": ["x"]}]},
+            r"cube.flags.0.unknown: missing",
+        ),
         ("archive__pattern", "../%Y%m%d%H%M", r"archive.pattern: .*inside the archive"),
         ("cube", {"compare": ["diff", "fnc"]}, r"cube.compare to name .*\(diff, fast\), not fnc"),
         ("cube", {"mlt_bins": 0}, r"cube.mlt_bins: found 0"),
@@ -152,8 +170,36 @@ def test_a_detector_needs_a_threshold(campaign_document):
     assert "k_sigma or threshold_dn" in message(campaign_document(detectors=detectors))
 
 
-def test_a_pattern_may_count_the_days_of_the_year(small_campaign):
-    assert small_campaign(archive__pattern="%Y%j%H%M.jpg").archive.pattern == "%Y%j%H%M.jpg"
+@pytest.mark.parametrize(
+    "pattern", ["%Y%j%H%M.jpg", "%d%b%Y/%H%M.jpg", "%y%m%d_%H%M.jpg", "%Y/%b/%d/%H%M.jpg"]
+)
+def test_a_pattern_may_tell_the_day_in_several_ways(small_campaign, pattern):
+    assert small_campaign(archive__pattern=pattern).archive.pattern == pattern
+
+
+@pytest.mark.parametrize("time", ["header", "exif"])
+def test_where_files_tell_the_time_names_need_not(campaign_document, time):
+    document = campaign_document()
+    document["archive"] = {"url": "archive", "pattern": "*", "time": time}
+    assert campaign_from_mapping(document).archive.pattern == "*"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "+05:30", "-03:00", "Europe/Oslo"])
+def test_zones(small_campaign, zone):
+    assert small_campaign(archive__timezone=zone).archive.timezone == zone
+
+
+def test_flag_tables_are_relative_to_the_campaign_file(campaign_document, tmp_path):
+    document = campaign_document()
+    flags = [
+        {"table": "clouds.csv", "reject": ["x"], "unknown": "keep"},
+        {"table": "https://example.org/c.csv", "reject": ["x"], "unknown": "keep"},
+    ]
+    document["cube"] = {"flags": flags}
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(document))
+    first, second = load_campaign(tmp_path / "my.yaml").cube.flags
+    assert first.table == str(tmp_path / "clouds.csv")
+    assert second.table == "https://example.org/c.csv"
 
 
 # --- what it means ---------------------------------------------------------------------------

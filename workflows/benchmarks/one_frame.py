@@ -11,7 +11,7 @@ import numpy as np
 from archives import TINY_PX, run, tiny_campaign, write_tiny_days
 from sidebyside import figure, save
 
-from reprocess.archive.catalogue import ArchiveBytes
+from reprocess.archive.files import ArchiveBytes
 
 DAYS = 30
 FRAMES_A_DAY = 1440

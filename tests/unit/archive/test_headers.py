@@ -4,6 +4,7 @@ import gzip
 import json
 from datetime import date
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -190,3 +191,15 @@ def test_local_times_that_are_ambiguous_are_listed_apart(root):
     found = scan(archive, [2021])
     assert found.days == {}
     assert "occurs twice" in found.ignored[0][1]
+
+
+def test_an_archive_behind_a_url_is_read_the_same_way():
+    memory = fsspec.filesystem("memory")
+    data = _pgm("2021-06-01 10:00:00", "2021-06-01 10:00:03")
+    memory.pipe_file("/headers/2021/a.pgm.gz", data)
+    memory.pipe_file("/headers/2018/b.pgm.gz", data)
+    found = scan(_archive("memory://headers"), [2021])
+    assert [entry.name for entry in found.days[date(2021, 6, 1)]] == [
+        "2021/a.pgm.gz#000", "2021/a.pgm.gz#001",
+    ]  # fmt: skip
+    assert found.n_files == 2

@@ -1,5 +1,6 @@
 """Times in names."""
 
+import math
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -119,4 +120,56 @@ def test_a_reason_is_not_remembered_for_another_name():
     ],
 )
 def test_what_a_directory_tells(pattern, directory, expected):
+    assert NamePattern(pattern).directory_date(directory) == expected
+
+
+TREX = "%Y%m%d_%H%M%S_%f_gill_rgb-*_{exposure_ms}ms_*.png"
+
+
+def test_a_name_may_tell_exposure_and_gain():
+    pattern = NamePattern(TREX)
+    name = "20211030_060500_149606_gill_rgb-04_320ms_full.png"
+    assert _time(TREX, name) == "2021-10-30 06:05:00.149606"
+    assert pattern.name_fields == ("exposure_ms",)
+    exposure_s, gain = pattern.told(name)
+    assert exposure_s == 0.32
+    assert math.isnan(gain)
+    both = NamePattern("%Y%m%d%H%M_{exposure_s}s_g{gain}.png")
+    assert both.told("202110300605_1.5s_g100.png") == (1.5, 100.0)
+    assert all(map(math.isnan, both.told("something else.png")))
+    assert all(map(math.isnan, NamePattern("%Y%m%d%H%M.png").told("202110300605.png")))
+
+
+def test_other_braces_are_text():
+    assert _time("{x}%Y%m%d%H%M", "{x}202110300605") == "2021-10-30 06:05:00"
+
+
+def test_the_prefix_of_a_year_ends_before_a_number_that_names_tell():
+    assert NamePattern("%Y/e{exposure_s}/%m%d%H%M.png").prefix(2021) == "2021/e"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("%Y/%m/%d/*.pgm.gz", "2021/06/10/a.pgm.gz", (2021, 6, 10)),
+        ("%Y/%j/*.fits", "2021/161/a.fits", (2021, 6, 10)),
+        ("%y/%b/*.fits", "21/Jun/a.fits", (2021, 6, None)),
+        ("%Y/*.fits", "2021/a.fits", (2021, None, None)),
+        ("*.fits", "down/here/a.fits", (None, None, None)),
+        ("*.fits", "a.png", "does not match the pattern *.fits"),
+    ],
+)
+def test_as_much_of_the_date_as_a_name_tells(pattern, name, expected):
+    assert NamePattern(pattern).partial_date(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "directory", "expected"),
+    [
+        ("%Y/%b/%d/%H%M.png", "2021/Dec", (2021, 12, None)),
+        ("%y%m%d/%H%M.png", "211231", (2021, 12, 31)),
+        ("%d%b%Y/%H%M.png", "31Dec2021", (2021, 12, 31)),
+    ],
+)
+def test_directories_tell_their_date_in_any_of_its_forms(pattern, directory, expected):
     assert NamePattern(pattern).directory_date(directory) == expected

@@ -15,9 +15,13 @@ class FakeQueue:
         self.ids = map(str, count(1))
         self.now = {}
         self.answers = True
+        self.refuses = False
         self.forgotten = []
+        self.end = "TIMEOUT"
 
     def submit(self, n):
+        if self.refuses:
+            raise ClusterError("Slurm refused the job: too many")
         new = [next(self.ids) for _ in range(n)]
         self.now |= dict.fromkeys(new, "PENDING (Priority)")
         return new
@@ -26,7 +30,7 @@ class FakeQueue:
         return dict(self.now) if self.answers else None
 
     def ended(self, job):
-        return f"TIMEOUT on n{job}"
+        return f"{self.end} on n{job}"
 
     def forget(self, job):
         self.forgotten.append(job)
@@ -81,6 +85,14 @@ def test_a_job_that_left_is_replaced_and_forgotten(site):
     assert site.pool.jobs == ["2", "3"]
     assert site.queue.forgotten == ["1"]
     assert site.said == ["job 1 left (TIMEOUT on n1)", "submitted in their place: 3"]
+
+
+def test_why_a_job_failed_is_said(site):
+    site.join("1", "2")
+    site.queue.end = "OUT_OF_MEMORY"
+    del site.queue.now["1"]
+    site.tend()
+    assert site.said[0] == "job 1 left (OUT_OF_MEMORY on n1)\n  the log of 1"
 
 
 def test_a_requeued_job_is_left_to_slurm(site):
@@ -157,3 +169,22 @@ def test_a_worker_that_comes_clears_the_count():
         del site.queue.now[job]
     site.tend()
     assert site.pool.jobs == ["6"]
+
+
+def test_a_refusal_while_others_run_is_said_and_asked_again_later(site):
+    site.join("1", "2")
+    site.queue.refuses = True
+    del site.queue.now["1"]
+    for _ in range(3):
+        site.tend()
+    assert site.pool.jobs == ["2"]
+    assert [text for text in site.said if "too many" in text] == [
+        "Slurm refused the job: too many. 1 jobs go on; asked again in 5 min"
+    ]
+    site.queue.refuses = False
+    site.tend(after=SAY_S)
+    assert site.pool.jobs == ["2", "3"]
+    site.queue.refuses = True
+    site.queue.now.clear()
+    with pytest.raises(ClusterError, match="too many"):
+        site.tend(after=SAY_S)

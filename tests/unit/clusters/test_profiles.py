@@ -6,12 +6,13 @@ import pytest
 
 from reprocess.clusters.open import check_walltime
 from reprocess.clusters.profiles import (
+    DRIVER,
     SHIPPED,
     LocalProfile,
     SlurmProfile,
     load_profile,
     memory_bytes,
-    profile_text,
+    shipped_text,
     walltime_seconds,
 )
 from reprocess.errors import ConfigurationError
@@ -33,7 +34,11 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_copies_to_edit_are_those_of_the_package(name):
-    assert (ROOT / "cluster" / f"{name}.yaml").read_text(encoding="utf-8") == profile_text(name)
+    assert (ROOT / "cluster" / f"{name}.yaml").read_text(encoding="utf-8") == shipped_text(name)
+
+
+def test_the_batch_script_of_the_driver_is_that_of_the_package():
+    assert (ROOT / "cluster" / "driver.sbatch").read_text(encoding="utf-8") == shipped_text(DRIVER)
 
 
 def test_no_other_profile_lies_in_cluster():
@@ -109,7 +114,8 @@ def test_memory_without_a_unit_is_refused(write, text):
         ("kind: slurm\ngpu_option: gpu", r"gpu_option: found 'gpu', expected 'gres', 'gpus' or"),
         ("kind: slurm\ngpus: 2\nprocesses: 3", r"expected processes null or 2: one worker process"),
         ("kind: slurm\ngpus: 8\ncores: 4\nmemory: 64G", r"expected cores of at least 8"),
-        ("kind: slurm\ncores: 40\nmemory: 16G", r"expected memory of at least 40G for 40 worker"),
+        ("kind: slurm\ncores: 40\nmemory: 16G", r"expected memory of at least 60G for 40 worker"),
+        ("kind: slurm\ncores: 3\nmemory: 4G", r"expected memory of at least 5G for 3 worker"),
         ("kind: slurm\ncpu_fallback: true", r"expected gpus of 1 or more"),
         ("kind: slurm\noptions: [exclude=n7]", r"expected options that begin with -"),
     ],

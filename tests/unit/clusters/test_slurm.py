@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from reprocess.clusters.profiles import load_profile, profile_text
+from reprocess.clusters.profiles import load_profile, shipped_text
 from reprocess.clusters.slurm import SlurmQueue, open_cluster, slurm_executor
 from reprocess.errors import ClusterError, ConfigurationError
 
@@ -16,7 +16,7 @@ def profile(tmp_path):
 
     def make(name="slurm", **values):
         path = tmp_path / "mine.yaml"
-        text = profile_text(name)
+        text = shipped_text(name)
         for key, value in values.items():
             if re.search(rf"^{key}:", text, flags=re.MULTILINE):
                 text = re.sub(rf"^{key}:.*$", f"{key}: {value}", text, flags=re.MULTILINE)
@@ -162,6 +162,26 @@ def test_a_refused_job_is_an_error_in_slurms_words(profile, monkeypatch, tmp_pat
         pass
 
 
+def test_jobs_that_are_taken_are_kept_where_others_are_refused(profile, monkeypatch, tmp_path):
+    program(
+        tmp_path, "sbatch",
+        f"mkdir {tmp_path}/first 2>/dev/null || {{ echo 'error: limit' >&2; exit 1; }}\n"
+        "echo Submitted batch job 7",
+    )  # fmt: skip
+    program(tmp_path, "scancel", f"echo $1 >> {tmp_path}/cancelled")
+    program(tmp_path, "squeue", "echo '7|PENDING|Priority'")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    said = []
+    with slurm_executor(profile(interface="lo", logs=tmp_path / "logs"), 99, said.append):
+        assert "submitted to Slurm: 7 (" in said[0]
+    assert (tmp_path / "cancelled").read_text().split() == ["7"]
+
+
+def test_a_network_that_is_not_there_is_named(profile, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"interface ib9: .*'ib9' is not a valid network"):
+        open_cluster(profile(interface="ib9"), "reprocess-test", tmp_path / "logs")
+
+
 def test_logs_that_cannot_be_kept_are_named(profile, monkeypatch, tmp_path):
     program(tmp_path, "sbatch", "exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -171,6 +191,11 @@ def test_logs_that_cannot_be_kept_are_named(profile, monkeypatch, tmp_path):
         slurm_executor(profile(logs=tmp_path / "file" / "logs"), 1, lambda _: None),
     ):
         pass
+
+
+def test_a_path_that_a_job_script_cannot_name_is_refused(profile, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"logs: found .*a b/logs', expected .* spaces"):
+        open_cluster(profile(), "reprocess-test", tmp_path / "a b" / "logs")
 
 
 def test_the_queue_is_read_from_slurms_commands(monkeypatch, tmp_path):

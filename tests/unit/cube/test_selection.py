@@ -59,6 +59,21 @@ def test_every_flag_table_must_keep_a_frame(tmp_path):
     assert str(tmp_path) not in str(said)
 
 
+def test_exposure_and_gain_are_looked_at_where_they_are_limited():
+    times, dark = np.full(4, FULL), np.full(4, -40, np.float32)
+    exposure = np.array([0.9, 1.0, 1.1, np.nan], np.float32)
+    gain = np.array([5, 5, 10, 5], np.float32)
+
+    def chosen(**limits):
+        return select(Cube(**limits), times, dark, dark, exposure, gain).tolist()
+
+    assert chosen() == [True] * 4
+    assert chosen(exposure_range_s=(1.0, 2.0)) == [False, True, True, False]
+    assert chosen(gain_range=(0, 5)) == [True, True, False, True]
+    unknown = select(Cube(gain_range=(0, 5)), times, dark, dark)
+    assert not unknown.any()
+
+
 def test_without_a_table_nothing_is_screened():
     said = attributes(Cube())
     assert said["cloud_screening"] == "none"

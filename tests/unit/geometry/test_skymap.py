@@ -9,7 +9,7 @@ import pytest
 
 from reprocess.campaign import CameraEpoch
 from reprocess.errors import ConfigurationError
-from reprocess.geometry.skymap import Skymap, build_skymap
+from reprocess.geometry.skymap import Skymap, build_skymap, processed_pixel
 
 MakeEpoch = Callable[..., CameraEpoch]
 
@@ -153,3 +153,17 @@ def test_rectangles_and_polygons_hide_their_pixels(make_epoch: Callable[..., Cam
     assert in_mast.sum() == pytest.approx(40 * 40 / 2, rel=0.05)
     swapped = build_skymap(make_epoch(hide=[[[140, 60], [120, 70]], mast]), 200)
     assert np.array_equal(swapped.visible, skymap.visible)
+
+
+@pytest.mark.parametrize("east", ["left", "right"])
+def test_a_direction_falls_where_its_pixel_looks(make_epoch: MakeEpoch, east: str) -> None:
+    lens = {"center_x_px": 98.0, "center_y_px": 101.5, "px_per_deg": 1.1, "north_deg": 20}
+    epoch = make_epoch(lens={**lens, "east": east})
+    skymap = build_skymap(epoch, 64)
+    seen = np.isfinite(skymap.azimuth_deg)
+    u, v = processed_pixel(
+        epoch, 64, skymap.azimuth_deg[seen].astype(float), skymap.elevation_deg[seen].astype(float)
+    )
+    row, column = np.nonzero(seen)
+    assert np.abs(u - column).max() < 1e-3
+    assert np.abs(v - row).max() < 1e-3

@@ -41,6 +41,15 @@ def test_what_is_not_done_says_so_whatever_its_frames():
         "failed", "not-run", "level-4 partly", "level-0", "none",
     ]  # fmt: skip
     assert drawn.squares[2].marked
+    assert not any(square.marked for square in drawn.squares[:2])
     assert drawn.squares[2].title == "2021-01-03: partly; 9 ok, 1 unreadable"
     assert drawn.squares[1].title == "2021-01-02: not run; 7 frames"
     assert drawn.words == "2021: 1 day done, 1 day partly, 1 day failed, 1 day not run"
+
+
+def test_only_a_share_of_unreadable_frames_marks_a_day():
+    few = DayState("2021-01-01", "done", {"ok": 990, "unreadable": 10}, 1000)
+    more = DayState("2021-01-02", "done", {"ok": 989, "unreadable": 11}, 1000)
+    drawn = draw_year(year_of(2021, few, more), 990)
+    assert [square.marked for square in drawn.squares[:2]] == [False, True]
+    assert "10 unreadable" in drawn.squares[0].title

@@ -1,0 +1,126 @@
+import json
+import shutil
+from datetime import date
+
+import pytest
+from picture_comparison import said
+
+from reprocess.campaign import load_campaign
+from reprocess.errors import ConfigurationError
+from reprocess.plot.archive_state import State, YearState, read_years
+from reprocess.plot.coverage import coverage_figure, draw_coverage
+from reprocess.plot.stored import Stored
+
+LAST, EVE = date(2021, 12, 31), date(2021, 12, 30)
+
+
+@pytest.fixture
+def copied(drawn_store, tmp_path):
+    """A store of its own, to be damaged."""
+    shutil.copytree(drawn_store.store, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def _record(store, stage, label, day):
+    (path,) = (store / f"records/{day.year}" / stage / label).glob(f"{day}.*.json")
+    return path
+
+
+def test_a_finished_store_is_done_and_its_frames_add_up(drawn_store):
+    first, second = read_years(Stored(str(drawn_store.store)))
+    assert (first.year, second.year) == (2021, 2022)
+    assert first.frames[EVE] == {"ok": 5, "unreadable": 1, "duplicate": 1}
+    assert first.frames[LAST] == {"ok": 6}
+    assert first.cube is State.DONE
+    states = {s for one in (first, second) for row in one.blocks.values() for s in row.values()}
+    assert states == {State.DONE}
+    assert list(first.blocks) == [
+        ("frames", ""), ("evidence", "diff"), ("detections", "diff"),
+        ("evidence", "fcn"), ("detections", "fcn"),
+    ]  # fmt: skip
+
+
+def test_a_changed_threshold_makes_the_detections_of_one_label_stale(drawn_store, copied):
+    campaign = load_campaign(str(drawn_store.file), ["detectors.fcn.threshold=0.7"])
+    for path in (copied / "runs").glob("*/run.json"):
+        path.unlink()
+    (year, _) = read_years(Stored(str(copied), campaign))
+    assert year.blocks["detections", "fcn"] == {EVE: State.STALE, LAST: State.STALE}
+    assert year.blocks["detections", "diff"] == {EVE: State.DONE, LAST: State.DONE}
+    assert year.blocks["evidence", "fcn"] == {EVE: State.DONE, LAST: State.DONE}
+
+
+def test_a_parent_made_again_makes_what_is_below_stale(copied):
+    path = _record(copied, "evidence", "fcn", LAST)
+    name = path.name.split(".")
+    name[1] = "0" * 24 + name[1][24:]
+    path.rename(path.with_name(".".join(name)))
+    (year, _) = read_years(Stored(str(copied)))
+    assert year.blocks["detections", "fcn"][LAST] is State.STALE
+    assert year.blocks["evidence", "diff"][LAST] is State.DONE
+
+
+def test_missing_interrupted_and_failed_blocks(copied):
+    _record(copied, "detections", "fcn", LAST).unlink()
+    path = _record(copied, "detections", "diff", LAST)
+    shutil.copy(path, path.with_name(f"{LAST}.{'1' * 48}.json"))
+    failure = {"day": str(EVE), "blocks": [f"evidence fcn {EVE}"], "error": "OSError: disk full"}
+    _record(copied, "evidence", "fcn", EVE).unlink()
+    (copied / "failures/2021").mkdir(parents=True)
+    (copied / f"failures/2021/{EVE}.json").write_text(json.dumps(failure))
+    (copied / "failures/2021/2021-12-29.json").write_text(
+        json.dumps({"day": "2021-12-29", "blocks": ["frames 2021-12-29"], "error": "x"})
+    )
+    (copied / "failures/2021/broken.json").write_text("{")
+    (year, _) = read_years(Stored(str(copied)))
+    assert year.blocks["detections", "fcn"][LAST] is State.MISSING
+    assert year.blocks["detections", "diff"][LAST] is State.STALE
+    assert year.blocks["evidence", "fcn"][EVE] is State.FAILED
+    assert year.blocks["detections", "fcn"][EVE] is State.STALE
+    assert year.blocks["frames", ""][date(2021, 12, 29)] is State.FAILED
+    assert year.failures[EVE] == "OSError: disk full"
+    assert year.cube is State.STALE
+    text = said(coverage_figure(str(copied)))
+    assert "2 days failed · cube stale" in text
+    for word in ("done", "stale", "failed", "not made", "its frames are not counted"):
+        assert word in text
+
+
+def test_without_any_run_only_the_chain_of_records_is_judged(copied):
+    shutil.rmtree(copied / "runs")
+    first, _ = read_years(Stored(str(copied)))
+    assert {s for row in first.blocks.values() for s in row.values()} == {State.DONE}
+    assert first.last_ledger == {}
+
+
+def test_the_page(drawn_store, check_picture):
+    figure = coverage_figure(str(drawn_store.store))
+    text = said(figure)
+    assert "Coverage · KHO · 2021–2022" in text
+    assert (
+        "2021 · 13 frames on 2 committed days (11 ok, 1 unreadable, 1 duplicate) · cube up to date"
+        in text
+    )
+    assert "frames a day" in text
+    check_picture(figure, "coverage")
+
+
+def test_nothing_committed_is_a_picture_that_says_so(drawn_store, tmp_path):
+    assert "Nothing is committed." in said(coverage_figure(str(tmp_path)))
+    text = said(coverage_figure(str(drawn_store.store), years=[2019]))
+    assert "Nothing is committed of 2019." in text
+    with pytest.raises(ConfigurationError, match="found 40 years"):
+        draw_coverage(str(drawn_store.store), tmp_path / "c.png", years=range(1980, 2020))
+
+
+def test_a_year_of_which_nothing_is_known_is_empty(drawn_store):
+    assert read_years(Stored(str(drawn_store.store)), [2019])[0] == YearState(
+        2019,
+        blocks={
+            (stage, label): {}
+            for stage, label in (
+                ("frames", ""), ("evidence", "diff"), ("detections", "diff"),
+                ("evidence", "fcn"), ("detections", "fcn"),
+            )
+        },
+    )  # fmt: skip
