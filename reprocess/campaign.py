@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -33,8 +32,11 @@ from pydantic import (
 
 from reprocess.credentials import WHERE_SECRETS_BELONG, holds_secret, is_secret_name, redacted
 from reprocess.errors import ConfigurationError
+from reprocess.strict_yaml import parse_yaml, read_yaml
 
 LABEL_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+RESERVED = frozenset({"frames", "evidence", "detections", "cube", "all"})
+"""Names of stages: a label of that name would share their settings and `--recompute`."""
 SECONDS_PER_DAY = 86_400
 
 
@@ -564,6 +566,8 @@ class Campaign(Settings):
         for label in value:
             if not LABEL_PATTERN.fullmatch(label):
                 raise ValueError(f"labels of a-z, 0-9, _ and -, not {label!r}")
+            if label in RESERVED:
+                raise ValueError(f"labels other than the stages' names, not {label!r}")
         return value
 
     @model_validator(mode="after")
@@ -713,20 +717,7 @@ def load_campaign(
         Naming the file, the key, what was found and what was expected.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read ({error.strerror}); expected a campaign YAML file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            f"{path}: is not text ({error}); expected YAML in UTF-8"
-        ) from error
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: is not valid YAML: {error}") from error
+    document = read_yaml(path)
     if not isinstance(document, dict):
         raise ConfigurationError(
             f"{path}: expected a mapping with site, camera, archive …, "
@@ -756,7 +747,7 @@ def store_access(items: list[str], option: str) -> StoreAccess:
         key, separator, text = item.partition("=")
         if not separator:
             raise ConfigurationError(f"{option} {item}: expected KEY=VALUE")
-        document[key] = yaml.safe_load(text)
+        document[key] = parse_yaml(text, f"{option} {key}")
     try:
         return StoreAccess.model_validate(document)
     except ValidationError as error:
@@ -813,8 +804,8 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
     if not isinstance(node, dict):
         raise ConfigurationError(f"--set {shown}: {'.'.join(parts[:-1])} is not a section")
     try:
-        node[parts[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        node[parts[-1]] = parse_yaml(text, f"--set {key}")
+    except ConfigurationError:
         node[parts[-1]] = text  # such as %Y%m%d.jpg, which YAML wants quoted and a shell unquotes
 
 

@@ -1,4 +1,4 @@
-"""The one console command, `reprocess VERB`: one thin function each."""
+"""The one console command, `reprocess VERB`: one thin function for each verb."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from reprocess import run
 from reprocess.errors import (
     ClusterError,
     ConfigurationError,
+    LockHeld,
     LockLost,
     ReprocessError,
     ServiceUnavailable,
+    StoreError,
 )
 from reprocess.plot import command
 
@@ -71,6 +73,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _evidence_arguments(verb)
     verb.set_defaults(call=_sweep)
 
+    verb = verbs.add_parser("verify", help="check a store against its records; repair it")
+    verb.add_argument("store", help="URL of the store")
+    verb.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020 2023")
+    verb.add_argument("--campaign", metavar="FILE", help="whose archive the ledger is held against")
+    verb.add_argument(
+        "--repair", metavar="CAMPAIGN", help="make again what is damaged, with this campaign"
+    )
+    verb.add_argument("--cluster", default="local", metavar="NAME", help="where a repair runs")
+    verb.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+    verb.add_argument("--json", action="store_true", help="end with one line of JSON")
+    verb.set_defaults(call=_verify)
     verb = verbs.add_parser("copy", help="copy a store between disk and S3")
     verb.add_argument("source", metavar="SOURCE", help="URL or directory of a store")
     verb.add_argument("target", metavar="TARGET", help="where its copy is, or will be")
@@ -98,10 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         code: int = options.call(options)
-    except (LockLost, ServiceUnavailable) as error:
+    except (LockLost, StoreError, ServiceUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return run.EXIT_FAILED
-    except ClusterError as error:
+    except (ClusterError, LockHeld) as error:
         print(f"error: {error}", file=sys.stderr)
         return run.EXIT_CLUSTER
     except ReprocessError as error:
@@ -170,6 +183,44 @@ def _evidence_arguments(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     verb.add_argument("--store", metavar="URL")
     verb.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    import json
+    import logging
+
+    from reprocess.campaign import load_campaign, parse_years
+    from reprocess.reconcile import reconcile
+    from reprocess.repair import repair_store
+    from reprocess.report import CheckLine, ProgressLine
+    from reprocess.verify import verify_store
+
+    run.log_to_stderr()
+    try:
+        years = parse_years(options.years) if options.years else None
+    except ValueError as error:
+        raise ConfigurationError(f"--years: expected {error}") from error
+    path = options.repair or options.campaign
+    campaign = path and load_campaign(path, options.overrides, store=options.store)
+    with CheckLine() as progress:
+        found = verify_store(options.store, years, progress, campaign or None)
+    reconcile(found, campaign or None)
+    print(found.text())
+    documents = {"verification": found.document()}
+    sound = found.sound
+    if options.repair and not sound:
+        say = logging.getLogger("reprocess").info
+        with ProgressLine() as done:
+            repaired = repair_store(campaign, found, options.cluster, say, done)
+        print(f"\n{repaired.text()}\n")
+        with CheckLine() as progress:
+            again = verify_store(options.store, years, progress, campaign)
+        print(f"verified again\n{again.text()}")
+        documents |= {"repair": repaired.document(), "verified_again": again.document()}
+        sound = again.sound and repaired.complete
+    if options.json:
+        print(json.dumps(documents, sort_keys=True))
+    return run.EXIT_COMPLETE if sound else run.EXIT_FAILED
 
 
 def _sample(options: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from reprocess.history import new_run_id
 from reprocess.stores.layout import days_in_year
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import SCRATCH, ObjectStore
-from reprocess.stores.records import MARKS, Block, Listing, Records, record_key
+from reprocess.stores.records import MARKS, Block, Listing, Records, layout_key, record_key
 from reprocess.stores.zarrview import ZarrView, digest
 
 BLOCKS_AT_ONCE = 8
@@ -95,6 +95,8 @@ def copy_store(
         metadata = [key for path in paths for key in _metadata(source, path)]
         for data in pool.map(lambda key: _copy_object(source, target, key), [*settings, *metadata]):
             copied.objects += data is not None
+        for path in paths:  # what vouches for metadata comes after it
+            copied.objects += _copy_object(source, target, layout_key(path)) is not None
         stale = _Chunks(target, before)
 
         def copy(block: Block) -> tuple[Block, int, int, str | None]:

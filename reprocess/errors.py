@@ -30,6 +30,13 @@ class StoreError(ReprocessError):
     """A store holds something other than what was committed to it."""
 
 
+class LayoutDamaged(StoreError):
+    """Metadata or coordinates of a whole year or the cube are not what was laid out.
+
+    No block is at fault: their records stay, and the metadata is written again.
+    """
+
+
 class ServiceUnavailable(ReprocessError, OSError):
     """The service behind an archive or a store gave no answer for as long as it may be waited for.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import platform
 import time
@@ -18,6 +17,7 @@ from reprocess.errors import ServiceUnavailable
 from reprocess.plan import Plan, Task
 from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore
+from reprocess.stores.sealed import seal
 from reprocess.worker import TaskResult, process_block
 
 
@@ -139,4 +139,4 @@ def _keep_failure(objects: ObjectStore, task: Task, error: BaseException, run_id
         "run": run_id,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    objects.write(_failure_key(task.day), json.dumps(document, indent=1).encode())
+    objects.write(_failure_key(task.day), seal(document))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import statistics
@@ -23,8 +22,10 @@ from reprocess.request import Request
 from reprocess.runlog import RunLog
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import Block
+from reprocess.stores.sealed import seal, unseal
 from reprocess.worker import WHOLE
 
+PACE_FRAMES_MIN = 100
 LIBRARIES = (
     "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
     "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
@@ -93,8 +94,7 @@ def run_key(run_id: str, name: str) -> str:
 
 def write_run(job: Job, objects: ObjectStore) -> None:
     """Keep what a run was; its keys are in docs/stores/records.md."""
-    data = json.dumps(_document(job), indent=1, default=str).encode()
-    objects.write(run_key(job.run_id, "run.json"), data)
+    objects.write(run_key(job.run_id, "run.json"), seal(_document(job)))
 
 
 def log_end(job: Job, run_log: RunLog) -> None:
@@ -173,15 +173,15 @@ def read_run(objects: ObjectStore, run_id: str) -> dict[str, Any]:
     """
     key = run_key(run_id, "run.json")
     try:
-        document = json.loads(objects.read(key))
+        document = unseal(objects.read(key), required=False)
     except FileNotFoundError as error:
         known = ", ".join(list_runs(objects)[-5:]) or "none"
         raise StoreError(
             f"{objects.url}: found no {key}, expected one of its runs (the last: {known})"
         ) from error
     except ValueError as error:
-        raise StoreError(f"{key}: is not JSON ({error})") from error
-    if not isinstance(document, dict):
+        raise StoreError(f"{key}: found {error}; expected what a run writes at its end") from error
+    if "run" not in document:
         raise StoreError(f"{key}: expected the mapping that a run writes at its end")
     return document
 
@@ -199,10 +199,14 @@ def last_number(objects: ObjectStore, key: str, cluster: str | None = None) -> f
             run = read_run(objects, run_id)
         except StoreError:
             continue
-        if cluster is not None and run.get("request", {}).get("cluster") != cluster:
+        request = run.get("request")
+        if cluster is not None and (
+            not isinstance(request, dict) or request.get("cluster") != cluster
+        ):
             continue
-        if run.get(key):
-            return float(run[key])
+        number = run.get(key)
+        if isinstance(number, int | float) and 0 < number < 1e9:
+            return float(number)
     return None
 
 

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 from reprocess import stages
-from reprocess.archive.catalogue import scan
+from reprocess.archive.catalogue import Catalogue, scan
 from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign, Fcn
 from reprocess.clusters.open import check_walltime, open_executor, runs_here
-from reprocess.cube.publish import publish_year, shape_cube
+from reprocess.cube.publish import CUBE_PATH, publish_year, shape_cube
 from reprocess.detectors.runtimes import available_cores, require_runtime
-from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable
+from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable, StoreError
 from reprocess.execute import Execution, Progress, execute
+from reprocess.geometry.calibration import epoch_geometry
 from reprocess.history import Job, last_number, log_end, new_run_id, write_run
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
-from reprocess.plan import Plan, build_plan, dependencies
+from reprocess.plan import Plan, build_plan, dependencies, only_days
 from reprocess.request import (
     Request,
     check_settings,
+    open_port_warning,
     recomputed,
     refuse_an_empty_archive,
     year_ranges,
 )
 from reprocess.runlog import RunLog
-from reprocess.stores.layout import YearLayout, lay_out
+from reprocess.stores.layout import YearLayout, damaged_metadata, lay_out, mend
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Block, Listing, Records, day_block
@@ -64,7 +66,9 @@ def run_job(
     settings = check_settings(campaign, request, records)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
     headers = HeaderTimes(campaign.archive, objects)
-    catalogue = scan(campaign.archive, request.years, campaign.camera, headers)
+    catalogue = Catalogue()
+    if request.years:
+        catalogue = scan(campaign.archive, request.years, campaign.camera, headers)
     n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
@@ -76,6 +80,8 @@ def run_job(
         campaign, request.years, request.labels, catalogue.days, known, listing,
         recomputed(request),
     )  # fmt: skip
+    if request.days is not None:
+        plan = only_days(plan, request.days, listing)
     job = Job(run_id or new_run_id(), campaign, request, catalogue, plan)
     job.expected_frames_per_s = last_number(objects, "frames_per_s")
     _check_longest_block(job, objects)
@@ -83,6 +89,8 @@ def run_job(
         _fill_ledger(job, records, listing)
         return job
     _check_installed(job)
+    for epoch in campaign.camera if plan.tasks else ():
+        epoch_geometry(campaign, epoch)  # a mask that is none is told before anything is written
     with RunLog(objects, job.run_id) as run_log:
         run_log.add(
             "run started", years=request.years, detectors=request.labels, cluster=request.cluster,
@@ -152,7 +160,11 @@ def _lock_years(
         if not (
             year in busy
             or _cube_is_stale(
-                job, listing, year, _committed_days(job.campaign, job.plan, None, year)
+                job,
+                Records(objects),
+                listing,
+                year,
+                _committed_days(job.campaign, job.plan, None, year),
             )
             or _is_left_behind(objects, listing, year)
         ):
@@ -183,6 +195,10 @@ def _run_tasks(
     for layout in _layouts(job.campaign, tasks):
         guard = _guard(objects, {layout.year: locks[layout.year]})
         lay_out(objects, layout, replace=again, guard=guard)
+    _mend(job, objects, {task.day.year for task in tasks}, locks, say)
+    warning = open_port_warning(job.request.cluster)
+    if warning is not None:
+        say(f"warning: {warning}")
     tokens = {year: lock.token for year, lock in locks.items()}
     try:
         with open_executor(job.request.cluster, len(tasks), say) as executor:
@@ -215,6 +231,10 @@ def _remove_empty_years(objects: ObjectStore, records: Records, locks: dict[int,
     kept = {block.year for block in records.list() if block.stage != "cube"}
     for year in sorted(set(locks) - kept):
         for stage in ("detections", "evidence", "frames"):
+            laid_out = list(objects.keys(f"records/layout/{stage}"))
+            for key in [k for k in laid_out if k.endswith(f"/{year:04d}.zarr.json")]:
+                locks[year].token.check(objects)
+                objects.delete(key)
             for key in [k for k in objects.keys(stage) if f"/{year:04d}.zarr/" in k]:
                 locks[year].token.check(objects)
                 objects.delete(key)
@@ -225,6 +245,20 @@ def _is_left_behind(objects: ObjectStore, listing: Listing, year: int) -> bool:
     if any(block.year == year for block in listing):
         return False
     return next(iter(objects.keys(stages.frames_path(year))), None) is not None
+
+
+def _mend(
+    job: Job,
+    objects: ObjectStore,
+    years: Iterable[int],
+    locks: Mapping[int, Lock],
+    say: Callable[[str], None],
+) -> None:
+    """Write damaged metadata of what is about to be read again, so that no block is blamed."""
+    for year in sorted(years):
+        for layout in stages.layouts(job.campaign, year):
+            for key in mend(objects, layout, _guard(objects, {year: locks[year]})):
+                say(f"{key} was damaged: written again")
 
 
 def _layouts(campaign: Campaign, tasks: Sequence[Any]) -> list[YearLayout]:
@@ -282,11 +316,16 @@ def _publish(
         year: days
         for year in sorted(locks)
         if _cube_is_stale(
-            job, listing, year, days := _committed_days(campaign, job.plan, job.execution, year)
+            job,
+            records,
+            listing,
+            year,
+            days := _committed_days(campaign, job.plan, job.execution, year),
         )
     }
-    if not stale:
+    if not stale and not (locks and _cube_is_damaged(objects)):
         return
+    _mend(job, objects, stale, locks, say)
     cube_lock = _acquire_cube(objects, job.run_id, say)
     heartbeat.add(cube_lock)
 
@@ -317,12 +356,29 @@ def _publish(
         cube_lock.release()
 
 
-def _cube_is_stale(job: Job, listing: Listing, year: int, days: dict[str, dict[str, str]]) -> bool:
-    found = listing.get(Block("cube", "", f"{year:04d}"), [])
+def _cube_is_stale(
+    job: Job, records: Records, listing: Listing, year: int, days: dict[str, dict[str, str]]
+) -> bool:
+    block = Block("cube", "", f"{year:04d}")
+    found = listing.get(block, [])
     if not days and not found:
         return False
     asked = "cube" in job.request.recompute and year in job.request.years
-    return asked or found != [stages.cube_fingerprint(job.campaign, days)]
+    if asked or found != [stages.cube_fingerprint(job.campaign, days)]:
+        return True
+    try:
+        records.read(block, found[0])
+    except StoreError:
+        return True  # it says what was counted: without it the counts are not vouched for
+    return False
+
+
+def _cube_is_damaged(objects: ObjectStore) -> bool:
+    """Whether the cube's metadata or coordinates are not as they were laid out."""
+    try:
+        return bool(damaged_metadata(objects, CUBE_PATH))
+    except StoreError:
+        return True
 
 
 def _acquire_cube(objects: ObjectStore, run_id: str, say: Callable[[str], None]) -> Lock:
@@ -383,7 +439,9 @@ def _fill_ledger(job: Job, records: Records, listing: Listing) -> None:
     }
     for year in job.request.years:
         days = {day: len(e) for day, e in job.catalogue.days.items() if day.year == year}
-        job.ledger[year] = year_ledger(records, listing, days, committed, job.execution.failures)
+        job.ledger[year] = year_ledger(
+            records, listing, days, committed, job.execution.failures, job.damaged
+        )
     for result in job.execution.results.values():
         if result.ledger and result.ledger.get("unreadable"):
             block = day_block("frames", "", result.day)

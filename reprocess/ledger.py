@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping
 from datetime import date
 from typing import Any
 
+from reprocess.errors import StoreError
 from reprocess.stores.records import Block, Listing, Records, day_block
 
 
@@ -16,6 +17,7 @@ def year_ledger(
     days: Mapping[date, int],
     committed: Container[Block],
     failed: Container[date],
+    damaged: dict[Block, str],
 ) -> dict[str, int]:
     """Frames of a year by column; the columns add up to the catalogue.
 
@@ -24,6 +26,7 @@ def year_ledger(
     days : catalogued frames of each day of the year
     committed : frames blocks that are up to date
     failed : days whose task failed
+    damaged : filled with blocks whose record cannot be read; their frames count as failed
     """
     total: Counter[str] = Counter()
     cubes: dict[int, dict[str, Any]] = {}
@@ -33,7 +36,11 @@ def year_ledger(
         if day in failed:
             total["failed"] += n_frames
         elif block in committed and len(found) == 1:
-            total.update(ledger_of_day(records, listing, block, found[0], cubes))
+            try:
+                total.update(ledger_of_day(records, listing, block, found[0], cubes))
+            except StoreError as error:
+                damaged[block] = str(error)
+                total["failed"] += n_frames
         else:
             total["not_yet_run"] += n_frames
     return dict(total)
@@ -53,7 +60,12 @@ def ledger_of_day(
     if block.year not in cubes:
         cube = Block("cube", "", f"{block.year:04d}")
         found = listing.get(cube, [])
-        cubes[block.year] = records.read(cube, found[0]).facts["days"] if len(found) == 1 else {}
+        try:
+            cubes[block.year] = (
+                records.read(cube, found[0]).facts["days"] if len(found) == 1 else {}
+            )
+        except StoreError:
+            cubes[block.year] = {}  # the run that counts the year again writes it again
     entry = cubes[block.year].get(block.day, {})
     if entry.get("frames") != fingerprint:
         entry = records.read(block, fingerprint).facts

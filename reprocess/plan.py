@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from reprocess import stages
@@ -137,6 +137,24 @@ def build_plan(
         skipped=tuple(sorted(planner.skipped)),
         committed=planner.committed,
         years=(*selected, *sorted(derived)),
+    )
+
+
+def only_days(plan: Plan, days: Container[date], listing: Listing) -> Plan:
+    """A plan of some days alone; the others stay as they are committed, and are counted so."""
+    left = {task.day for task in plan.tasks if task.day not in days}
+    kept = {
+        block: found[0]
+        for block, found in listing.items()
+        if block.stage in ("frames", "detections")
+        and date.fromisoformat(block.day) in left
+        and len(found) == 1
+        and found[0] not in MARKS
+    }
+    return replace(
+        plan,
+        tasks=tuple(task for task in plan.tasks if task.day not in left),
+        committed={**plan.committed, **kept},
     )
 
 

@@ -60,6 +60,31 @@ class ProgressLine:
             log.error("%s failed: %s", progress.task.day, progress.error)
 
 
+class CheckLine:
+    """Progress of a verification: a bar on a terminal, a line each tenth in a log."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._on_terminal = sys.stderr.isatty()
+        self._tenth = 0
+
+    def __enter__(self) -> CheckLine:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._on_terminal:
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit="object", file=sys.stderr)
+            self._bar.update(done - self._bar.n)
+        elif total and 10 * done // total > self._tenth:
+            self._tenth = 10 * done // total
+            log.info("%d of %d objects checked", done, total)
+
+
 def plan_table(job: Job) -> str:
     """The plan, by year: tasks by reason, frames, and the time it may take."""
     rows = [("year", "days to do", "up to date", "frames", "because")]
@@ -195,10 +220,15 @@ def _share(part: int, whole: int) -> str:
 def _listed(title: str, items: dict[str, str]) -> list[str]:
     if not items:
         return []
-    lines = [f"  {name}: {reason}" for name, reason in list(items.items())[:LISTED_MAX]]
+    lines = [f"  {plain(n)}: {plain(reason)}" for n, reason in list(items.items())[:LISTED_MAX]]
     if len(items) > LISTED_MAX:
         lines.append(f"  … and {len(items) - LISTED_MAX} more")
     return ["\n".join([f"{title}: {len(items)}", *lines])]
+
+
+def plain(text: str) -> str:
+    """Text of foreign origin on one line, with what would steer a terminal escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

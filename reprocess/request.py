@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from reprocess import stages
@@ -17,13 +19,20 @@ STAGE_NAMES = ("frames", "evidence", "detections", "cube", "all")
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for, beside the campaign."""
+    """What the command line asks for, beside the campaign.
+
+    Attributes
+    ----------
+    years : whose archive is looked at; others only have derived stages redone
+    days : only these are done, for a repair; all others stay as they are committed
+    """
 
     years: tuple[int, ...]
     labels: tuple[str, ...]
     cluster: str = "local"
     dry_run: bool = False
     recompute: tuple[str, ...] = ()
+    days: frozenset[date] | None = None
 
 
 def recomputed(request: Request) -> tuple[str, ...]:
@@ -88,6 +97,23 @@ def differences(old: Any, new: Any, key: str = "") -> Iterable[str]:
             yield from differences(old.get(name), new.get(name), inner)
     elif old != new:
         yield f"{key}: found {new}, committed {old}"
+
+
+def open_port_warning(cluster: str) -> str | None:
+    """What to say of a scheduler whose port lets strangers run code; None where all is well."""
+    scheme, _, rest = cluster.partition("://")
+    if scheme not in ("tcp", "ws", "ucx"):
+        return None
+    host = rest.rpartition(":")[0].strip("[]")
+    try:
+        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
+            return None
+    except ValueError:
+        pass  # a name that may lead anywhere
+    return (
+        f"{cluster}: not encrypted, and open to whoever reaches the port: anyone on that network "
+        f"can run code as you. Use a tls:// scheduler, or a network that only you are on"
+    )
 
 
 def refuse_an_empty_archive(

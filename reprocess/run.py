@@ -74,13 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run the main job from parsed arguments."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    for name in ("botocore", "aiobotocore"):  # they tell where they found credentials
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("reprocess").setLevel(logging.INFO)  # whoever set the root's: for the log
+    log_to_stderr()
     previous = signal.signal(signal.SIGTERM, _interrupt)
     page = _Page(new_run_id(), wanted=not (options.dry_run or options.no_report))
     try:
@@ -124,6 +118,17 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def log_to_stderr() -> None:
+    """Let the log go to standard error, a line each; standard output is for results."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    for name in ("botocore", "aiobotocore"):  # they tell where they found credentials
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("reprocess").setLevel(logging.INFO)  # whoever set the root's: for the log
 
 
 class _Page:

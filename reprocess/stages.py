@@ -246,6 +246,16 @@ def cube_fingerprint(campaign: Campaign, days: Mapping[str, Mapping[str, str]]) 
 # --- layouts ------------------------------------------------------------------
 
 
+def layouts(campaign: Campaign, year: int) -> list[YearLayout]:
+    """Every year store that a campaign can have for a year."""
+    labels = list(campaign.detectors)
+    return [
+        frames_layout(campaign, year),
+        *(evidence_layout(campaign, label, year) for label in labels),
+        *(detections_layout(campaign, label, year) for label in labels),
+    ]
+
+
 def frames_layout(campaign: Campaign, year: int) -> YearLayout:
     """`frames/<year>.zarr`: the archive's frames, cropped to the sky and scaled once."""
     size = campaign.image.size_px

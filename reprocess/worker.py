@@ -26,7 +26,7 @@ from reprocess.archive.seen import tail
 from reprocess.campaign import Campaign
 from reprocess.detectors.detector import Evidence, EvidenceStatus
 from reprocess.detectors.runtimes import available_cores
-from reprocess.errors import LockLost, StoreError
+from reprocess.errors import LayoutDamaged, LockLost, StoreError
 from reprocess.geometry.calibration import station_mlon_deg
 from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
 from reprocess.geometry.magnetic import mlt_hours
@@ -146,8 +146,8 @@ class _DayBlock:
                 source = StoredDay(
                     self.campaign, self.objects, self.records, self.day, self.fingerprints[frames]
                 )
-            except StoreError:
-                self._distrust(frames)
+            except StoreError as error:
+                self._distrust(frames, error)
                 raise
         for window_s in {stages.context_s(self.campaign, label) for label in evidence_labels}:
             context_blocks[window_s] = self._context(window_s)
@@ -155,8 +155,8 @@ class _DayBlock:
         if source is not None:
             try:
                 self._stream(source, read, measured, context_blocks)
-            except StoreError:
-                self._distrust(frames)
+            except StoreError as error:
+                self._distrust(frames, error)
                 raise
         if read is not None:
             self._commit(frames, read.fingerprint(), read.digests, read.facts())
@@ -171,8 +171,8 @@ class _DayBlock:
         for label in self.task.labels("detections"):
             try:
                 measured_day = days.pop(label) if label in days else self._stored_evidence(label)
-            except StoreError:
-                self._distrust(day_block("evidence", label, self.day))
+            except StoreError as error:
+                self._distrust(day_block("evidence", label, self.day), error)
                 raise
             self._write_detections(label, measured_day)
         self._spent(WHOLE, began)
@@ -226,8 +226,10 @@ class _DayBlock:
         if self.writing is not None:
             self.records.mark(self.writing, OVERWRITTEN)
 
-    def _distrust(self, block: Block) -> None:
+    def _distrust(self, block: Block, error: StoreError) -> None:
         """Take back a record whose bytes are not what it says: the next run makes the block."""
+        if isinstance(error, LayoutDamaged):
+            return  # the year's metadata is at fault, and no block of it
         self.lock.check(self.objects)
         self.records.delete_all(block)
 

@@ -67,8 +67,8 @@ class Entry(NamedTuple):
 class Catalogue:
     """What one pass over an archive found.
 
-    Every file seen is in exactly one place: `n_files` is the entries of
-    `days`, plus `ignored`, plus `n_other_years`. Hidden files (`.name`) and
+    Every file seen, and every directory named like one, is in exactly one place: `n_files` is
+    the entries of `days`, plus `ignored`, plus `n_other_years`. Hidden files (`.name`) and
     directories of other years (where the pattern tells) are not looked at.
 
     Attributes
@@ -173,6 +173,12 @@ class _Collector:
         else:
             size, modified = describe(item)
             bucket.append(Entry(name, acquired_us, size, modified))
+
+    def add_directory(self, name: str) -> None:
+        """Note a directory that is named as a frame is; what is in it is listed like any other."""
+        if "." in name and not isinstance(self._parse(name), str):
+            self.catalogue.n_files += 1
+            self.catalogue.ignored.append((_printable(name), "is a directory"))
 
     def finish(self) -> Catalogue:
         """Return the catalogue, everything in order."""
@@ -305,6 +311,7 @@ def _scan_local(
             except OSError as error:
                 raise _cannot_list(str(root), name, error) from error
             if is_directory:
+                collector.add_directory(name)
                 if keep(name):
                     pending.append((name, inside))
             else:

@@ -9,9 +9,17 @@ from typing import Any
 
 import fsspec
 
+from reprocess.archive.readers.reader import PIXELS_MAX
+from reprocess.archive.regular import read_regular
 from reprocess.campaign import Archive
 from reprocess.errors import ConfigurationError, UnreadableFrame
 from reprocess.stores.s3 import S3Bucket, is_s3
+
+FILE_BYTES_MAX = 3 * PIXELS_MAX + (1 << 20)
+"""Bytes of the largest file that is read: the largest image allowed, not compressed."""
+
+OF_THE_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG})
+"""Errors of a disk that are a file's own, and stay when it is read again."""
 
 READS_AT_ONCE = 16
 """Files read at one time over a network, whose answers take longer than a core's work."""
@@ -45,7 +53,8 @@ class ArchiveBytes:
         Raises
         ------
         UnreadableFrame
-            If the file is gone, or this user may not read it.
+            If the file is gone, this user may not read it, it is no plain file, a link that leads
+            nowhere or in a circle, or of more than `FILE_BYTES_MAX`.
         OSError
             Any other trouble: of the machine or the network, not of the frame.
         ConfigurationError
@@ -54,14 +63,18 @@ class ArchiveBytes:
         """
         try:
             if self._root is not None:
-                return (self._root / name).read_bytes()
+                return read_regular(self._root / name, FILE_BYTES_MAX)
             if self._bucket is not None:
                 return self._bucket.get(name)
             assert self._remote is not None
             fs, root = self._remote
             data = fs.cat_file(f"{root}/{name}")
             return bytes(data)
-        except (FileNotFoundError, PermissionError) as error:
+        except OSError as error:
+            # The frame's own trouble; any other is of the machine or the network.
+            known = isinstance(error, FileNotFoundError | PermissionError)
+            if not known and (self._root is None or error.errno not in OF_THE_FILE):
+                raise
             raise UnreadableFrame(f"cannot be read: {say_why(error)}") from error
 
 

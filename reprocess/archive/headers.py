@@ -96,8 +96,8 @@ class HeaderTimes:
         self._changed.clear()
 
     def _known(self, file: FileState) -> list[Told] | str | None:
-        size, modified, found = self._group(file.group).get(file.name, (None, None, None))
-        return found if (size, modified) == (file.size, file.modified) else None
+        told = self._group(file.group).get(file.name, ())
+        return told[2] if [*told[:2]] == [file.size, file.modified] and len(told) == 3 else None
 
     def _read(self, file: FileState, source: ArchiveBytes) -> list[Told] | str:
         try:
@@ -119,9 +119,10 @@ class HeaderTimes:
             if self._objects is not None:
                 try:
                     found = json.loads(self._objects.read(_key(group)))
-                except (FileNotFoundError, ValueError):
+                except (FileNotFoundError, ValueError, RecursionError):
                     found = {}
-            self._groups[group] = found if isinstance(found, dict) else {}
+            told = found.items() if isinstance(found, dict) else ()
+            self._groups[group] = {name: of for name, of in told if isinstance(of, list)}
         return self._groups[group]
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprocess.archive.catalogue import Entry
-from reprocess.archive.files import ArchiveBytes
+from reprocess.archive.files import FILE_BYTES_MAX, ArchiveBytes
+from reprocess.archive.regular import check_size
 from reprocess.archive.slots import SURPLUS, place
 from reprocess.campaign import Campaign
 from reprocess.errors import UnreadableFrame
@@ -173,7 +174,8 @@ def read_day(
     ordered = sorted(entries, key=lambda entry: (entry.acquired_us, entry.name))
     outside = outside_range(campaign, acquired_times(ordered))
     inside = [entry for entry, out in zip(ordered, outside, strict=True) if not out]
-    wanted = list(dict.fromkeys(entry.file for entry in inside))
+    sizes = {entry.file: entry.size for entry in inside}
+    wanted = list(sizes)
     digests: dict[str, str] = {}
     kept: dict[str, bytes] = {}
     if wanted:
@@ -182,6 +184,7 @@ def read_day(
 
         def read(name: str) -> tuple[str, bytes | None]:
             try:
+                check_size(sizes[name], FILE_BYTES_MAX)  # as listed: on S3, before it is fetched
                 data = source.read(name)
             except UnreadableFrame as error:
                 return f"{UNREADABLE}{error}", None

@@ -8,7 +8,6 @@ one reading of the archive.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -19,6 +18,7 @@ from reprocess.archive.inputs import read_day, tail_hash
 from reprocess.campaign import Campaign
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import half_digest
+from reprocess.stores.sealed import seal, unseal
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ class SeenDays:
     def save(self) -> None:
         """Write the years that changed."""
         for year in sorted(self._changed):
-            data = json.dumps(self._years[year], sort_keys=True).encode()
-            self._objects.write(_key(year), data)
+            self._objects.write(_key(year), seal(self._years[year]))
         self._changed.clear()
 
     def _resolve_day(
@@ -130,14 +129,25 @@ class SeenDays:
     def _year(self, year: int) -> dict[str, Any]:
         if year not in self._years:
             try:
-                found = json.loads(self._objects.read(_key(year)))
+                self._years[year] = _checked(unseal(self._objects.read(_key(year))))
             except (FileNotFoundError, ValueError):
-                found = {}
-            self._years[year] = found if isinstance(found, dict) else {}
+                self._years[year] = {}
         return self._years[year]
 
     def _signature(self, entries: Sequence[Entry]) -> str:
         return half_digest([self._range, [tuple(entry) for entry in entries]])
+
+
+def _checked(days: dict[str, Any]) -> dict[str, Any]:
+    """The days of a cache that are of the shape that `remember` writes; the rest is read again."""
+    return {day: seen for day, seen in days.items() if _is_seen(seen)}
+
+
+def _is_seen(seen: Any) -> bool:
+    if not isinstance(seen, dict) or not isinstance(seen.get("seen"), str):
+        return False
+    inputs, tails = seen.get("inputs"), seen.get("tails")
+    return isinstance(inputs, str | None) and isinstance(tails, dict)
 
 
 def tail(entries: Sequence[Entry], midnight: date, window_s: float) -> tuple[Entry, ...]:

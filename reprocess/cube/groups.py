@@ -35,7 +35,7 @@ from reprocess.cube.tables import GroupKeys, GroupTable, as_table, month_table, 
 from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stages import detections_path
-from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year
+from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year, metadata_digests
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Records, day_block
 from reprocess.stores.zarrview import ZarrView
@@ -48,7 +48,7 @@ _PER_FRAME = ("acquired", "mlt", "sun_elevation", "moon_elevation")
 
 
 def count_occurrence(
-    store_url: str,
+    store_url: str | ObjectStore,
     groups: GroupKeys | None = None,
     *,
     years: Iterable[int] | None = None,
@@ -72,7 +72,7 @@ def count_occurrence(
 
     Parameters
     ----------
-    store_url : directory or fsspec URL of the store
+    store_url : directory or fsspec URL of the store; or the store, open
     groups : the group of each frame; None = calendar months
         - a table `(times, keys)`, a mapping of time to key, a pandas Series or a 1-D DataArray
           over time: a frame belongs to the last row at or before its time. Rows in any order,
@@ -111,7 +111,8 @@ def count_occurrence(
     does not add up over groups. Memory: a month of fractions for each label,
     and the counts.
     """
-    source = _Detections.find(open_objects(store_url), labels, years)
+    objects = open_objects(store_url) if isinstance(store_url, str) else store_url
+    source = _Detections.find(objects, labels, years)
     bins = mlt_bins if by_mlt else 1
     centres, bounds = mlt_bounds(bins, mlt_centred and by_mlt)
     table = _table(groups, source, max_age)
@@ -388,13 +389,22 @@ def _with_shape(source: _Detections) -> _Detections:
 def _open(
     objects: ObjectStore, label: str, year: int, expected: Mapping[str, str] | None = None
 ) -> zarr.Group:
-    view = ZarrView(objects, detections_path(label, year), expected, read_only=True)
+    path = detections_path(label, year)
+    metadata = metadata_digests(objects, path)
+    # Without blocks to read, the coordinates: all that is laid out, and nothing else.
+    held = (metadata or None) if expected is None else expected
+    view = ZarrView(objects, path, held, metadata=metadata, read_only=True)
     try:
         return zarr.open_group(view, mode="r", zarr_format=3)
     except FileNotFoundError as error:
         raise StoreError(
             f"{view}: is not there, although records say that days of it are committed; restore "
             f"it, or delete its records and run the campaign again"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{view}: its metadata cannot be read ({error}); run `reprocess verify STORE --repair "
+            f"CAMPAIGN`"
         ) from error
 
 

@@ -120,7 +120,7 @@ def _publication(lock_names: Callable[[], Iterable[str]]) -> _Publication | None
         names = {str(key).rpartition("/")[2] for key in lock_names()}
     except OSError:
         return None
-    number = max((int(name) for name in names if name.isdigit()), default=None)
+    number = max((int(name) for name in names if name.isascii() and name.isdecimal()), default=None)
     return None if number is None else _Publication(number, f"{number}.released" in names)
 
 
@@ -140,6 +140,11 @@ def _load(source: str | ZarrView, place: str, options: dict[str, Any] | None) ->
             f"{place}: found no cube, expected the {CUBE_NAME} that a finished run leaves in its "
             f"store; check the URL, or run the campaign first"
         ) from error
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise StoreError(
+            f"{place}: its metadata cannot be read ({error}); expected an occurrence cube. Run "
+            f"`reprocess verify` on the store, which tells what is damaged and can repair it"
+        ) from error
     with dataset:
         counts = dataset.get("counts")
         found = () if counts is None else counts.dims
@@ -149,7 +154,13 @@ def _load(source: str | ZarrView, place: str, options: dict[str, Any] | None) ->
                 f"{found}, expected counts(outcome, time, detector, mlt, cell); this is not an "
                 f"occurrence cube: check the URL, or publish the cube again"
             )
-        loaded: xr.Dataset = dataset.load()
+        try:
+            loaded: xr.Dataset = dataset.load()
+        except (ValueError, RuntimeError) as error:
+            raise StoreError(
+                f"{place}: its numbers cannot be decoded ({error}). Run `reprocess verify` on the "
+                f"store, which tells what is damaged and can repair it"
+            ) from error
     described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
     described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]
     return with_rates(loaded.set_coords(dict.fromkeys(described)))

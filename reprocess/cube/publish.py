@@ -8,6 +8,7 @@ year never moves what is there.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,18 +34,27 @@ from reprocess.cube.count import (
 )
 from reprocess.cube.selection import attributes, cells_left_out, select
 from reprocess.detectors.detector import FRACTION_UNOBSERVED
-from reprocess.errors import LockLost, StoreError
+from reprocess.errors import LayoutDamaged, LockLost, StoreError
 from reprocess.geometry.calibration import cell_places, epoch_geometry, magnetic_epoch
 from reprocess.stores.ahead import ahead
-from reprocess.stores.layout import NOT_ACQUIRED_US, Coordinate, DayReader, write_coordinate
+from reprocess.stores.layout import (
+    NOT_ACQUIRED_US,
+    Coordinate,
+    DayReader,
+    forget_layout,
+    write_coordinate,
+    write_objects,
+)
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.records import (
+    HALF,
     OVERWRITTEN,
     Block,
     Record,
     Records,
     day_block,
     half_digest,
+    read_layout,
 )
 from reprocess.stores.zarrview import ZarrView
 
@@ -97,34 +107,53 @@ def _shape(
     guard: Callable[[], None],
 ) -> bool:
     wanted = _skeleton(campaign, last_year)
-    present = _attributes(objects)
     identity = half_digest(stages.cube_settings(campaign))
-    reshaped = present is not None and present.get("settings_digest") != identity
+    try:
+        layout = read_layout(objects, CUBE_PATH)
+    except StoreError:
+        layout = None  # damaged: the attributes tell as much
+    bound = _bound(objects) if layout is None else layout.bound
+    if bound == "":  # the cube cannot say: its records can
+        wanted_half = stages.cube_fingerprint(campaign, {})[HALF:]
+        found = [f for b, prints in records.list().items() if b.stage == "cube" for f in prints]
+        bound = identity if found and all(f[HALF:] == wanted_half for f in found) else ""
+    reshaped = bound is not None and bound != identity
     if reshaped:
         for block in [b for b in records.list() if b.stage == "cube"]:
             guard()
             records.delete_all(block)
+        guard()
+        forget_layout(objects, CUBE_PATH)
         for key in list(objects.keys(CUBE_PATH)):
             guard()
             objects.delete(key)
+        layout = None
     # The axis shrinks when a last year lost all its frames: its chunks must not stay behind.
     last_chunk = last_year - stages.first_year(campaign)
     for key in list(objects.keys(CUBE_PATH)):
         parts = key.split("/")
         if len(parts) > 3 and parts[1] in (*COUNTED, "n_days_committed") and parts[2] == "c":
-            index = int(parts[4] if parts[1] in COUNTED else parts[3])
-            if index > last_chunk:
+            at = 4 if parts[1] in COUNTED else 3
+            index = parts[at] if at < len(parts) else ""
+            if index.isdecimal() and int(index) > last_chunk:
                 guard()
                 objects.delete(key)
+    lacking = {}
     for key, data in wanted.items():
         try:
             if objects.read(key) == data:
                 continue
         except FileNotFoundError:
             pass
-        guard()
-        objects.write(key, data)
+        lacking[key] = data
+    recorded = None if layout is None else layout.objects
+    write_objects(objects, CUBE_PATH, wanted, lacking, recorded, bound=identity, guard=guard)
     return reshaped
+
+
+def cube_objects(campaign: Campaign, last_year: int) -> dict[str, bytes]:
+    """The metadata and coordinate objects of the cube up to a year, by key."""
+    return _skeleton(campaign, last_year)
 
 
 def publish_year(
@@ -260,6 +289,8 @@ class _Detections:
         try:
             record = Records(objects).read(day_block("detections", label, day), fingerprint)
             return cls.read(objects, campaign, label, day, record)
+        except LayoutDamaged:
+            raise  # of the whole year, and no fault of the day's
         except StoreError as error:
             return error
 
@@ -363,11 +394,15 @@ def _mlt_text(campaign: Campaign) -> str:
     )
 
 
-def _attributes(objects: ObjectStore) -> dict[str, Any] | None:
-    if not objects.exists(f"{CUBE_PATH}/zarr.json"):
+def _bound(objects: ObjectStore) -> str | None:
+    """Which settings a cube says it was made with; None without a cube, empty if it says none."""
+    try:
+        document = json.loads(objects.read(f"{CUBE_PATH}/zarr.json"))
+        return str(document["attributes"]["settings_digest"])
+    except FileNotFoundError:
         return None
-    view = ZarrView(objects, CUBE_PATH, read_only=True)
-    return dict(zarr.open_group(view, mode="r", zarr_format=3, use_consolidated=False).attrs)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def _skeleton(campaign: Campaign, last_year: int) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ FORMAT = "reprocess-network-1"
 METADATA_KEY = "reprocess"
 PACKAGE_PREFIX = "package:"
 HEADER_MAX_BYTES = 100_000_000
+FILE_BYTES_MAX = 4 << 30
+CLASSES_MAX = 64
 HEADER_KEYS = frozenset({"format", "architecture", "classes", "mean", "std", "card"})
 
 
@@ -126,6 +129,12 @@ def load_network(path: str | Path) -> LoadedNetwork:
         f"weights {str(path)!r}",
         header["architecture"],
     )
+    unfit = [k for k, t in tensors.items() if not bool(torch.isfinite(t).all())]
+    if unfit:
+        raise ConfigurationError(
+            f"weights {str(path)!r}: {_few(sorted(unfit))}: found values that are not finite, with "
+            f"which the network sees nothing anywhere; expected a trained network"
+        )
     network.load_state_dict({k: t.to(wanted[k].dtype) for k, t in tensors.items()}, strict=True)
     network.to(torch.float32).eval().requires_grad_(False)
     return LoadedNetwork(
@@ -219,6 +228,11 @@ def save_network(
 
 def _read(path: Path) -> bytes:
     try:
+        size = path.stat().st_size
+        if size > FILE_BYTES_MAX:
+            raise ConfigurationError(
+                f"weights {str(path)!r}: found {size} bytes, expected at most {FILE_BYTES_MAX}"
+            )
         return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"weights {str(path)!r}: {error.strerror}") from error
@@ -239,11 +253,11 @@ def _header(content: bytes, name: str) -> dict[str, Any]:
         raise not_safetensors
     try:
         document = json.loads(content[8 : 8 + size])
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise not_safetensors from error
     try:
         header = json.loads(document["__metadata__"][METADATA_KEY])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"weights {name!r}: safetensors without a reprocess description; expected one "
             f"written by reprocess.detectors.weights.save_network (it tells architecture and "
@@ -255,13 +269,28 @@ def _header(content: bytes, name: str) -> dict[str, Any]:
             f"weights {name!r}: found format {found!r}, expected {FORMAT!r} "
             f"with {', '.join(sorted(HEADER_KEYS))}"
         )
+    classes, card = header["classes"], header["card"]
+    if (
+        not isinstance(classes, list)
+        or not 2 <= len(classes) <= CLASSES_MAX
+        or not all(isinstance(name, str) for name in classes)
+        or not isinstance(header["architecture"], str)
+        or not isinstance(card, dict)
+    ):
+        raise ConfigurationError(
+            f"weights {name!r}: found classes {str(classes)[:100]}, expected 2 to {CLASSES_MAX} "
+            f"names, the name of an architecture and a card"
+        )
     return header
 
 
 def _three(values: Sequence[float], what: str, path: str | Path) -> tuple[float, float, float]:
-    if len(values) != 3 or (what == "std" and min(values) <= 0):
+    numbers = isinstance(values, list | tuple) and all(
+        isinstance(v, int | float) and math.isfinite(v) for v in values
+    )
+    if not numbers or len(values) != 3 or (what == "std" and min(values) <= 0):
         raise ConfigurationError(
-            f"weights {str(path)!r}: {what} is {list(values)}, expected 3 numbers for R, G, B"
+            f"weights {str(path)!r}: {what} is {str(values)[:100]}, expected 3 numbers for R, G, B"
         )
     return (float(values[0]), float(values[1]), float(values[2]))
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from reprocess.geometry.cells import CellMap, SkyCells, map_cells, ring_cells
 from reprocess.geometry.layer import layer_position
 from reprocess.geometry.magnetic import aacgm, aacgm_many, magnetic_north_azimuth_deg
 from reprocess.geometry.pixelmap import skymap_digests
-from reprocess.geometry.skymap import Skymap, build_skymap
+from reprocess.geometry.skymap import Skymap, build_skymap, mask_bytes
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ def _mask_digest(epoch: CameraEpoch) -> str | None:
     if epoch.mask is None:
         return None
     try:
-        return hashlib.sha256(Path(epoch.mask).read_bytes()).hexdigest()
+        return hashlib.sha256(mask_bytes(epoch.mask)).hexdigest()
     except OSError as error:
         raise ConfigurationError(
             f"mask {epoch.mask}: cannot be read ({error.strerror}); "

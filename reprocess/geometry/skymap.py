@@ -7,6 +7,8 @@ left - 0.5 + u * crop / size to left - 0.5 + (u + 1) * crop / size.
 
 from __future__ import annotations
 
+import errno
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +21,8 @@ from reprocess.campaign import CameraEpoch
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.lens import Lens, RadialLens, lens_from_settings
 from reprocess.geometry.pixelmap import PixelMap
+
+MASK_BYTES_MAX = 1 << 28
 
 Kind = TypeVar("Kind", bound=np.generic)
 
@@ -243,17 +247,30 @@ def read_mask(path: str) -> NDArray[np.bool_]:
         If the file cannot be read or is not an image.
     """
     try:
-        data = Path(path).read_bytes()
+        data = mask_bytes(path)
     except OSError as error:
         raise ConfigurationError(
             f"mask {path}: cannot be read ({error.strerror}); expected an image of the stored size"
         ) from error
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # empty, or declares more pixels than OpenCV allows
+        decoded = None
     if decoded is None:
         raise ConfigurationError(f"mask {path}: is not an image; expected PNG, TIFF or JPEG")
     pixels = np.asarray(decoded)
     bright = pixels[..., :3].max(axis=2) if pixels.ndim == 3 else pixels
     return _frozen(np.not_equal(bright, 0))
+
+
+def mask_bytes(path: str) -> bytes:
+    """The bytes of a mask's file; nothing else than a plain file of a sane size is opened."""
+    found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "is no plain file", path)
+    if found.st_size > MASK_BYTES_MAX:
+        raise OSError(errno.EFBIG, f"has {found.st_size} bytes", path)
+    return Path(path).read_bytes()
 
 
 def _stored(

@@ -96,7 +96,7 @@ def _year(
     for day in sorted(days | set(found.failures)):
         block = day_block("frames", "", day)
         prints = listing.get(block, [])
-        if len(prints) == 1 and prints[0] not in MARKS:
+        if len(prints) == 1 and MARKS.isdisjoint(prints):
             ledger = ledger_of_day(stored.records, stored.listing, block, prints[0], cubes)
             found.frames[day] = ledger
         failed = set(failures.get(day, {}).get("blocks", ()))

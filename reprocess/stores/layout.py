@@ -21,10 +21,11 @@ import zarr.codecs
 from numpy.typing import NDArray
 
 from reprocess.campaign import SECONDS_PER_DAY
-from reprocess.errors import StoreError
+from reprocess.errors import LayoutDamaged, StoreError
 from reprocess.stores.ahead import ahead
 from reprocess.stores.objects import MemoryObjects, ObjectStore
-from reprocess.stores.zarrview import ZarrView
+from reprocess.stores.records import LayoutRecord, layout_key, read_layout, write_layout
+from reprocess.stores.zarrview import ZarrView, digest
 
 CHUNK_SLOTS_MAX = 60
 READS_AHEAD = 8
@@ -204,14 +205,21 @@ def lay_out(
     ------
     StoreError
         If the store holds arrays of another shape or type under this path.
+
+    Notes
+    -----
+    The digests of all it wrote are kept last, in `records/layout/`: no block's record covers
+    metadata and coordinates. An object that is not as those digests say is damaged; it is written
+    again, whatever shape it tells.
     """
-    lacking: dict[str, bytes] = {}
     wanted = layout.objects()
+    recorded = _recorded(objects, layout.path)
+    lacking: dict[str, bytes] = {}
 
     def read(key: str) -> bytes | None:
         try:
             return objects.read(key)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
 
     for key, present in ahead(read, wanted, READS_AHEAD):
@@ -220,6 +228,9 @@ def lay_out(
             lacking[key] = data
             continue
         if present == data:
+            continue
+        if recorded is not None and digest(present) != recorded.get(key) == digest(data):
+            lacking[key] = data
             continue
         reshaped = _another_shape(key, present, data)
         if reshaped and not replace:
@@ -232,10 +243,116 @@ def lay_out(
             guard()
             objects.delete_tree(f"{key.removesuffix('/zarr.json')}/c")
         lacking[key] = data
-    # Only now, so that a refused layout leaves the consolidated metadata as it was.
+    write_objects(objects, layout.path, wanted, lacking, recorded, guard=guard)
+
+
+def write_objects(
+    objects: ObjectStore,
+    path: str,
+    wanted: Mapping[str, bytes],
+    lacking: Mapping[str, bytes],
+    recorded: Mapping[str, str] | None,
+    *,
+    bound: str = "",
+    guard: Callable[[], None] = lambda: None,
+) -> None:
+    """Write the metadata and coordinates that a hierarchy lacks, and last what all of them are.
+
+    Parameters
+    ----------
+    wanted, lacking : every object of the hierarchy by key, and those that are not there
+    recorded : digests by key as they are recorded now, None if they are not
+    """
+    digests = {key: digest(data) for key, data in wanted.items()}
+    if not lacking and recorded == digests:
+        return
+    if recorded is not None and recorded != digests:
+        guard()
+        objects.delete(layout_key(path))  # neither the old nor the new, until all is written
     for key, data in lacking.items():
         guard()
         objects.write(key, data)
+    if recorded != digests:
+        guard()
+        write_layout(objects, LayoutRecord(path, digests, bound))
+
+
+def damaged_metadata(objects: ObjectStore, path: str) -> list[str]:
+    """Keys of a hierarchy's metadata and coordinates that are not as they were laid out.
+
+    Empty, too, where it is not recorded how they were.
+
+    Raises
+    ------
+    StoreError
+        If the record of them is itself damaged.
+    """
+    layout = read_layout(objects, path)
+    if layout is None:
+        return []
+    damaged = []
+    for key, wanted in sorted(layout.objects.items()):
+        try:
+            if digest(objects.read(key)) == wanted:
+                continue
+        except (FileNotFoundError, IsADirectoryError, ValueError):
+            pass
+        damaged.append(key)
+    return damaged
+
+
+def mend(
+    objects: ObjectStore, layout: YearLayout, guard: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Write damaged metadata and coordinates again, where the wanted bytes are those recorded.
+
+    Returns
+    -------
+    list of str
+        Keys that were written. What was laid out otherwise, by other settings or another
+        version of a library, is left as it is; so is all where the record is damaged.
+    """
+    try:
+        damaged = damaged_metadata(objects, layout.path)
+    except StoreError:
+        return []
+    if not damaged:
+        return []
+    wanted, recorded = layout.objects(), metadata_digests(objects, layout.path)
+    mended = [key for key in damaged if key in wanted and digest(wanted[key]) == recorded[key]]
+    for key in mended:
+        guard()
+        objects.write(key, wanted[key])
+    return mended
+
+
+def forget_layout(objects: ObjectStore, path: str) -> None:
+    """Take back what a hierarchy was laid out as, before its objects are removed."""
+    objects.delete(layout_key(path))
+
+
+def metadata_digests(objects: ObjectStore, path: str) -> dict[str, str]:
+    """Digests of a hierarchy's metadata and coordinates; empty where they are not known.
+
+    Raises
+    ------
+    LayoutDamaged
+        If they were recorded and the record is damaged.
+    """
+    try:
+        layout = read_layout(objects, path)
+    except StoreError as error:
+        raise LayoutDamaged(str(error)) from error
+    return {} if layout is None else layout.objects
+
+
+def _recorded(objects: ObjectStore, path: str) -> dict[str, str] | None:
+    """As recorded; None where it is not, or is damaged: it is then written again."""
+    try:
+        layout = read_layout(objects, path)
+    except StoreError:
+        return None
+    return None if layout is None else layout.objects
 
 
 def _another_shape(key: str, present: bytes, wanted: bytes) -> str | None:
@@ -245,7 +362,7 @@ def _another_shape(key: str, present: bytes, wanted: bytes) -> str | None:
     try:
         old = zarr.core.metadata.ArrayV3Metadata.from_dict(_json(present))
         new = zarr.core.metadata.ArrayV3Metadata.from_dict(_json(wanted))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None  # a group's metadata: attributes and the consolidated copy may change
     if (old.shape, old.dtype, old.chunk_grid) == (new.shape, new.dtype, new.chunk_grid):
         return None
@@ -352,8 +469,15 @@ class DayReader:
         slots_per_day: int,
         expected: Mapping[str, str],
     ) -> None:
-        view = ZarrView(objects, path, expected, read_only=True)
-        self._group = zarr.open_group(view, mode="r", zarr_format=3)
+        metadata = metadata_digests(objects, path)
+        view = ZarrView(objects, path, expected, metadata=metadata, read_only=True)
+        try:
+            self._group = zarr.open_group(view, mode="r", zarr_format=3)
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise LayoutDamaged(
+                f"{view}: is no Zarr group that can be read ({error}); run `reprocess verify "
+                f"STORE --repair CAMPAIGN`"
+            ) from error
         self._start = day_start(day, slots_per_day)
         self._slots = slots_per_day
 

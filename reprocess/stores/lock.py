@@ -101,6 +101,17 @@ def acquire(objects: ObjectStore, name: str, run_id: str, report: Callable[[str]
     return lock
 
 
+def holder(objects: ObjectStore, name: str) -> str | None:
+    """Say which live run holds a lock; None if none does."""
+    number = max(_numbers(objects, name), default=0)
+    if not number or objects.exists(f"{_key(name, number)}.released"):
+        return None
+    who = _decode(objects, _key(name, number))
+    if _dead(objects, name, number, who) is not None:
+        return None
+    return f"run {who.get('run')} on {who.get('host')} (process {who.get('pid')})"
+
+
 class Heartbeat:
     """Beats every lock it is given, from a thread, until stopped."""
 
@@ -135,15 +146,15 @@ class Heartbeat:
 
 def _dead(objects: ObjectStore, name: str, number: int, who: dict[str, Any]) -> str | None:
     if who.get("host") == socket.gethostname():
-        pid = int(who.get("pid", 0))
+        pid = int(_number(who.get("pid")))
         started = _process_started(pid)
         if started is None:
             return f"its process {pid} is gone"
         if who.get("process_started") not in (None, started):
             return f"process {pid} is another program now"
         return None
-    last = _decode(objects, f"{_key(name, number)}.alive").get("alive") or who.get("taken", 0)
-    silent_s = time.time() - float(last)
+    alive = _decode(objects, f"{_key(name, number)}.alive").get("alive")
+    silent_s = time.time() - (_number(alive) or _number(who.get("taken")))
     return f"silent for {silent_s:.0f} s" if silent_s > DEAD_AFTER_S else None
 
 
@@ -171,7 +182,7 @@ def _process_exists(pid: int) -> str | None:
 
 def _numbers(objects: ObjectStore, name: str) -> list[int]:
     tails = (key.rpartition("/")[2] for key in objects.keys(f"locks/{name}"))
-    return [int(tail) for tail in tails if tail.isdigit()]
+    return [int(tail) for tail in tails if tail.isascii() and tail.isdecimal() and len(tail) < 16]
 
 
 def _key(name: str, number: int) -> str:
@@ -183,8 +194,14 @@ def _encode(document: dict[str, Any]) -> bytes:
 
 
 def _decode(objects: ObjectStore, key: str) -> dict[str, Any]:
+    """What a lock says; empty where it cannot be read, so that only its silence tells."""
     try:
         document = json.loads(objects.read(key))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _number(value: object) -> float:
+    """A number out of a lock, 0 for anything that no run writes there."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < 2**40 else 0.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,14 @@ import fsspec
 
 from reprocess.campaign import StoreAccess
 from reprocess.credentials import WHERE_SECRETS_BELONG, holds_secret, redacted
-from reprocess.errors import ConfigurationError
+from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stores.s3 import AlreadyThere, S3Bucket, is_s3
 
 SCRATCH = "runs/tmp"
 """Where unfinished writes live: outside every key that two equal runs must agree on."""
+
+DOCUMENT_BYTES_MAX = 1 << 28
+"""Size of the largest record: a day of one frame a second needs a twentieth of it."""
 
 DELETES_AT_ONCE = 8
 
@@ -110,10 +114,20 @@ class LocalObjects:
         self.url = str(self.root)
 
     def read(self, key: str) -> bytes:
-        return self._path(key).read_bytes()
+        path = self._path(key)
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, a device never ends
+            raise FileNotFoundError(errno.ENOENT, "is no plain file", str(path))
+        if found.st_size > DOCUMENT_BYTES_MAX and key.endswith(".json"):
+            raise ValueError(
+                f"{path}: found {found.st_size} bytes, expected at most {DOCUMENT_BYTES_MAX}"
+            )
+        return path.read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
-        path = self._path(key)
+        path = self._inside(key)
         scratch = self._scratch(data)
         try:
             self._into_place(path, lambda: scratch.replace(path))
@@ -123,7 +137,7 @@ class LocalObjects:
         _sync_directory(path.parent)
 
     def create(self, key: str, data: bytes) -> bool:
-        path = self._path(key)
+        path = self._inside(key)
         scratch = self._scratch(data)
         try:
             self._into_place(path, lambda: os.link(scratch, path))
@@ -139,7 +153,7 @@ class LocalObjects:
         return True
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
+        path = self._inside(key)
         try:
             path.unlink()
         except (FileNotFoundError, NotADirectoryError):
@@ -162,11 +176,20 @@ class LocalObjects:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
+                    elif entry.is_symlink() and entry.is_dir():
+                        raise _linked(entry.path)
                     else:
                         yield entry.path[cut:].replace(os.sep, "/")
 
     def _path(self, key: str) -> Path:
         return self.root / _checked(key)
+
+    def _inside(self, key: str) -> Path:
+        """The path of an object that is about to change: really below the root, links and all."""
+        path = self._path(key)
+        if os.path.realpath(path.parent) != str(path.parent):
+            raise _linked(path.parent)
+        return path
 
     def _scratch(self, data: bytes) -> Path:
         directory = self.root / SCRATCH
@@ -222,6 +245,14 @@ class LocalObjects:
             except OSError:
                 return
             directory = directory.parent
+
+
+def _linked(directory: Path | str) -> StoreError:
+    return StoreError(
+        f"{directory}: is, or lies behind, a link to a directory; expected one below the store, "
+        f"so that nothing outside is changed or goes unseen. Move it here, mount it here, or let "
+        f"the store's own URL lead to where all of it lies"
+    )
 
 
 def _sync_directory(directory: Path) -> None:

@@ -10,7 +10,6 @@ gives for doing a block again.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 from reprocess.errors import StoreError
 from reprocess.stores.objects import ObjectStore
+from reprocess.stores.sealed import canonical, seal, unseal
 
 FORMAT_VERSION = 1
 HALF = 24  # hexadecimal digits in each half of a fingerprint: 96 bits
@@ -35,14 +35,10 @@ MARKS = frozenset({UNFINISHED, OVERWRITTEN})
 """Fingerprints of no content: a block that has one of them is not committed."""
 
 _KEY = re.compile(
-    r"records/(?P<year>\d{4})/(?P<stage>frames|evidence|detections|cube)/"
-    r"(?:(?P<label>[a-z0-9_-]+)/)?(?P<day>\d{4}(?:-\d\d-\d\d)?)\.(?P<fingerprint>[0-9a-f]+)\.json"
+    r"records/[0-9]{4}/(?P<stage>frames|evidence|detections|cube)/(?:(?P<label>[a-z0-9_-]+)/)?"
+    r"(?P<day>[0-9]{4}(?:-[0-9]{2}-[0-9]{2})?)"
+    rf"\.(?P<fingerprint>[0-9a-f]{{{2 * HALF}}})\.json"
 )
-
-
-def canonical(value: Any) -> bytes:
-    """JSON bytes that are the same for equal values: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def half_digest(value: Any) -> str:
@@ -113,10 +109,9 @@ class Records:
         found: Listing = {}
         for prefix in prefixes:
             for key in self._objects.keys(prefix):
-                match = _KEY.fullmatch(key)
-                if match:
-                    block = Block(match["stage"], match["label"] or "", match["day"])
-                    found.setdefault(block, []).append(match["fingerprint"])
+                parsed = parse_key(key)
+                if parsed is not None:
+                    found.setdefault(parsed[0], []).append(parsed[1])
         return found
 
     def read(self, block: Block, fingerprint: str) -> Record:
@@ -129,28 +124,23 @@ class Records:
         """
         key = record_key(block, fingerprint)
         try:
-            document = json.loads(self._objects.read(key))
-            return Record(block, fingerprint, document["objects"], document["facts"])
+            return decode_record(block, fingerprint, self._objects.read(key))
         except FileNotFoundError as error:
             raise StoreError(f"{key}: no such record; run again to make the block") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise StoreError(
-                f"{key}: is not a record ({error}); delete it and run again to make the block"
+                f"{key}: is not the record of {block} (found {error}); the block is stale: run "
+                f"again, or `reprocess verify STORE --repair CAMPAIGN`"
             ) from error
 
     def write(self, record: Record) -> None:
         """Commit a block. Its data must already be durable."""
         document = {
-            "format_version": FORMAT_VERSION,
-            "stage": record.block.stage,
-            "label": record.block.label,
-            "day": record.block.day,
-            "fingerprint": record.fingerprint,
+            **_identity(record.block, record.fingerprint),
             "objects": record.objects,
             "facts": record.facts,
         }
-        data = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False).encode()
-        self._objects.write(record_key(record.block, record.fingerprint), data + b"\n")
+        self._objects.write(record_key(record.block, record.fingerprint), seal(document))
 
     def mark(self, block: Block, mark: str) -> None:
         """Leave one of `MARKS` on a block: whatever else is recorded of it, it is done again."""
@@ -170,26 +160,138 @@ class Records:
                 self._objects.delete(key)
 
     def read_settings(self, name: str) -> dict[str, Any] | None:
-        """The settings that `frames` or a detector's label was first run with, or None."""
+        """The settings that `frames` or a detector's label was first run with, or None.
+
+        Raises
+        ------
+        StoreError
+            If they are not what was written.
+        """
+        key = settings_key(name)
         try:
-            document = json.loads(self._objects.read(f"records/settings/{name}.json"))
+            document = unseal(self._objects.read(key))
+            settings = document.pop("settings", None)
+            if document or not isinstance(settings, dict):
+                raise ValueError("no settings")
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise StoreError(f"records/settings/{name}.json: is not JSON ({error})") from error
-        if not isinstance(document, dict):
-            raise StoreError(f"records/settings/{name}.json: expected a mapping")
-        return document
+            raise StoreError(
+                f"{self._objects.url}/{key}: found {error}; expected the settings that {name} was "
+                f"made with. Run `reprocess verify STORE --repair CAMPAIGN`"
+            ) from error
+        return settings
 
     def write_settings(self, name: str, settings: dict[str, Any]) -> None:
         """Bind `frames` or a label to its settings."""
-        data = json.dumps(settings, sort_keys=True, indent=1, ensure_ascii=False).encode()
-        self._objects.write(f"records/settings/{name}.json", data + b"\n")
+        self._objects.write(settings_key(name), seal({"settings": settings}))
+
+
+def decode_record(block: Block, fingerprint: str, data: bytes) -> Record:
+    """The record of a block out of its bytes.
+
+    Raises
+    ------
+    ValueError
+        Saying what was found, if they are not the record of that block and fingerprint.
+    """
+    document = unseal(data)
+    objects, facts = document.pop("objects", None), document.pop("facts", None)
+    if document != _identity(block, fingerprint):
+        raise ValueError(f"the record of something else: {str(document)[:200]}")
+    if not isinstance(objects, dict) or not all(
+        isinstance(text, str) for item in objects.items() for text in item
+    ):
+        raise ValueError("objects that are no digests by key")
+    if not isinstance(facts, dict):
+        raise ValueError("facts that are no mapping")
+    return Record(block, fingerprint, objects, facts)
+
+
+def parse_key(key: str) -> tuple[Block, str] | None:
+    """The block and fingerprint that a record's key tells; None for any other key."""
+    match = _KEY.fullmatch(key)
+    if match is None:
+        return None
+    block = Block(match["stage"], match["label"] or "", match["day"])
+    try:
+        # A name that no writer of ours makes: a day that is none, a block of another year.
+        date.fromisoformat(f"{block.day}-01-01" if block.stage == "cube" else block.day)
+    except ValueError:
+        return None
+    fingerprint = match["fingerprint"]
+    labelled = block.stage in ("evidence", "detections")
+    right = bool(block.label) == labelled and record_key(block, fingerprint) == key
+    return (block, fingerprint) if right else None
 
 
 def record_key(block: Block, fingerprint: str) -> str:
-    """The key of a block's record."""
+    """Where a block's record of some fingerprint lies."""
     parts = ["records", f"{block.year:04d}", block.stage]
     if block.label:
         parts.append(block.label)
     return "/".join([*parts, f"{block.day}.{fingerprint}.json"])
+
+
+def settings_key(name: str) -> str:
+    """Where the settings lie that `frames` or a label is bound to."""
+    return f"records/settings/{name}.json"
+
+
+def _identity(block: Block, fingerprint: str) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "stage": block.stage,
+        "label": block.label,
+        "day": block.day,
+        "fingerprint": fingerprint,
+    }
+
+
+@dataclass(frozen=True)
+class LayoutRecord:
+    """Digests of one Zarr hierarchy's metadata and coordinates, which no block's record covers.
+
+    `bound` is what the hierarchy as a whole was made with: the cube's settings; else empty.
+    """
+
+    path: str
+    objects: dict[str, str]
+    bound: str = ""
+
+
+def read_layout(objects: ObjectStore, path: str) -> LayoutRecord | None:
+    """What a hierarchy was laid out as; None where that is not known.
+
+    Raises
+    ------
+    StoreError
+        If the record is not what was written.
+    """
+    key = layout_key(path)
+    try:
+        document = unseal(objects.read(key))
+        digests, bound = document.get("objects"), document.get("bound")
+        if (document.get("path"), set(document)) != (path, {"path", "objects", "bound"}):
+            raise ValueError("the record of something else")
+        if not isinstance(digests, dict) or not isinstance(bound, str):
+            raise ValueError("objects that are no digests by key")
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StoreError(
+            f"{objects.url}/{key}: found {error}; expected the digests of the metadata of {path}. "
+            f"Run `reprocess verify STORE --repair CAMPAIGN`"
+        ) from error
+    return LayoutRecord(path, digests, bound)
+
+
+def write_layout(objects: ObjectStore, layout: LayoutRecord) -> None:
+    """Keep what a hierarchy was laid out as; its objects must already be durable."""
+    document = {"path": layout.path, "objects": layout.objects, "bound": layout.bound}
+    objects.write(layout_key(layout.path), seal(document))
+
+
+def layout_key(path: str) -> str:
+    """Where the digests of a hierarchy's metadata and coordinates lie; the cube's under `cube/`."""
+    return f"records/layout/{path if '/' in path else f'cube/{path}'}.json"

@@ -20,7 +20,7 @@ from zarr.abc.store import (
 )
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from reprocess.errors import StoreError
+from reprocess.errors import LayoutDamaged, StoreError
 from reprocess.stores.objects import ObjectStore
 
 
@@ -38,6 +38,7 @@ class ZarrView(Store):
     path : prefix of the hierarchy, such as `frames/2021.zarr`
     expected : digests by key (relative to the object store); a chunk that is read and is not
         in it must be absent. None reads without checking.
+    metadata : digests by key of `zarr.json` objects; one that is not in it is not checked
     """
 
     def __init__(
@@ -46,16 +47,20 @@ class ZarrView(Store):
         path: str,
         expected: Mapping[str, str] | None = None,
         *,
+        metadata: Mapping[str, str] | None = None,
         read_only: bool = False,
     ) -> None:
         super().__init__(read_only=read_only)
+        self.metadata = metadata or {}
         self.objects = objects
         self.path = path
         self.expected = expected
         self.written: dict[str, str] = {}
 
     def with_read_only(self, read_only: bool = False) -> ZarrView:
-        return ZarrView(self.objects, self.path, self.expected, read_only=read_only)
+        return ZarrView(
+            self.objects, self.path, self.expected, metadata=self.metadata, read_only=read_only
+        )
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -74,7 +79,9 @@ class ZarrView(Store):
             data = await asyncio.to_thread(self.objects.read, self._key(key))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             data = None
-        if self.expected is not None and not key.endswith("zarr.json"):
+        if key.endswith("zarr.json"):
+            self._check_metadata(self._key(key), data)
+        elif self.expected is not None:
             self._check(self._key(key), data)
         if data is None:
             return None
@@ -133,6 +140,15 @@ class ZarrView(Store):
 
     def _key(self, key: str) -> str:
         return f"{self.path}/{key}"
+
+    def _check_metadata(self, key: str, data: bytes | None) -> None:
+        wanted = self.metadata.get(key)
+        if wanted is not None and (data is None or digest(data) != wanted):
+            raise LayoutDamaged(
+                f"{self.objects.url}/{key}: {'is gone' if data is None else 'has changed'} since "
+                f"it was laid out, so what it describes cannot be trusted; run "
+                f"`reprocess verify STORE --repair CAMPAIGN`"
+            )
 
     def _check(self, key: str, data: bytes | None) -> None:
         assert self.expected is not None

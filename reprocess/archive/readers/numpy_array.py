@@ -81,6 +81,9 @@ def _header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
             return np.lib.format.read_array_header_1_0(stream)
         if version == (2, 0):
             return np.lib.format.read_array_header_2_0(stream)
-    except (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError) as error:
+    except (
+        ValueError, TypeError, EOFError, SyntaxError, KeyError, tokenize.TokenError,
+        RecursionError, MemoryError, OverflowError, Warning,
+    ) as error:  # fmt: skip
         raise UnreadableFrame(f"corrupt .npy header: {error}") from error
     raise UnreadableFrame(f".npy format {version} is not read; expected 1.0 or 2.0")

@@ -412,11 +412,11 @@ def test_reading_a_file_that_is_gone_is_an_unreadable_frame(tree):
     ("number", "expected"), [(errno.EACCES, UnreadableFrame), (errno.EIO, OSError)]
 )
 def test_permission_is_the_frames_fault_a_broken_disk_is_not(disk, monkeypatch, number, expected):
-    def fail(self):
-        raise OSError(number, os.strerror(number), str(self))
+    def fail(path, _bytes_max):
+        raise OSError(number, os.strerror(number), str(path))
 
     disk.write("20180101_120000.jpg")
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr("reprocess.archive.files.read_regular", fail)
     with pytest.raises(expected, match=os.strerror(number)):
         ArchiveBytes(Archive(url=disk.url, pattern=PATTERN)).read("20180101_120000.jpg")
 

@@ -157,3 +157,79 @@ def test_missing_files_and_unknown_package_names(tmp_path):
     for name in ("none.safetensors", "../networks.py"):
         with pytest.raises(ConfigurationError, match="expected one of"):
             resolve_weights(f"package:{name}")
+
+
+def _with_header(path, tmp_path, **changes):
+    """A copy of a weights file whose description differs."""
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    document = json.loads(content[8 : 8 + size])
+    header = json.loads(document["__metadata__"]["reprocess"])
+    document["__metadata__"]["reprocess"] = json.dumps({**header, **changes})
+    text = json.dumps(document).encode()
+    changed = tmp_path / "changed.safetensors"
+    changed.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"classes": ["aurora"] * 10**5}, "expected 2 to 64"),
+        ({"classes": "ab"}, "expected 2 to 64"),
+        ({"classes": [1, 2]}, "expected 2 to 64"),
+        ({"architecture": ["os", "system"]}, "name of an architecture"),
+        ({"architecture": "os:system"}, "os:system"),
+        ({"mean": "0.5"}, "expected 3 numbers"),
+        ({"mean": [float("nan")] * 3}, "expected 3 numbers"),
+        ({"std": [1, 1, "x"]}, "expected 3 numbers"),
+        ({"std": [1, 1, 0]}, "expected 3 numbers"),
+        ({"card": []}, "a card"),
+    ],
+)
+def test_a_description_that_no_one_writes_is_refused(tiny_weights, tmp_path, changes, says):
+    with pytest.raises(ConfigurationError, match=says):
+        load_network(_with_header(tiny_weights, tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    "header", [b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"\xff" * 64, b"[]", b"{}"]
+)
+def test_a_header_of_garbage_is_refused(tmp_path, header):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ConfigurationError, match="safetensors"):
+        load_network(path)
+
+
+def test_a_header_that_declares_more_than_the_file_is_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ConfigurationError, match="not a safetensors file"):
+        load_network(path)
+
+
+def test_a_sparse_file_of_a_terabyte_is_refused_unread(tmp_path):
+    path = tmp_path / "w.safetensors"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigurationError, match="1099511627776 bytes"):
+        load_network(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tiny_weights, tmp_path):
+    """A network of NaN sees no aurora anywhere, and would say so without a word."""
+    import numpy as np
+    from safetensors import safe_open
+    from safetensors.numpy import save
+
+    with safe_open(tiny_weights, "np") as stored:
+        tensors = {name: stored.get_tensor(name).copy() for name in stored.keys()}  # noqa: SIM118
+        metadata = stored.metadata()
+    name = min(n for n, t in tensors.items() if t.dtype.kind == "f" and t.ndim > 1)
+    tensors[name].flat[0] = np.nan
+    path = tmp_path / "nan.safetensors"
+    path.write_bytes(save(tensors, metadata=metadata))
+
+    with pytest.raises(ConfigurationError, match="not finite"):
+        load_network(path)

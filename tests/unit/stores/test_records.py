@@ -117,7 +117,7 @@ def test_an_absent_record_is_a_store_error_that_says_what_to_do(records):
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"objects": {}}', b"\xff\xfe", b"1"])
 def test_a_broken_record_is_a_store_error(records, data):
     records._objects.write(f"records/2021/frames/2021-06-01.{ONE}.json", data)
-    with pytest.raises(StoreError, match=r"is not a record.*delete it and run again"):
+    with pytest.raises(StoreError, match=r"is not the record of frames 2021-06-01.*run again"):
         records.read(FRAMES, ONE)
 
 

@@ -1,0 +1,195 @@
+"""Whatever lies in an archive: every name is counted, with a reason, and nothing hangs."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+ODD = {
+    "newline": "a\nb",
+    "terminal": "\x1b[2J\x1b[31mred",
+    "quotes": "'\";--<script>alert(1)</script>",
+    "shell": "$(touch owned)`touch owned`&&touch owned",
+    "unicode": "極光☃\u202egnp",
+    "space": "  two  spaces ",
+    "percent": "%Y%s%n{0}{{7*7}}",
+    "dots": "..",
+    "long": "x" * 200,
+}
+
+
+@pytest.fixture
+def day(tiny):
+    """A tiny campaign of one day of four good frames."""
+    tiny.document["years"] = [2021]
+    tiny.put_days("2021-12-31")
+    return tiny
+
+
+def ledger(outcome):
+    return outcome.report["years"]["2021"]["ledger"]
+
+
+def adds_up(outcome):
+    entry = outcome.report["years"]["2021"]
+    return sum(entry["ledger"].values()) == entry["frames_catalogued"]
+
+
+def odd_place(tiny, time, kind):
+    path = tiny.path("2021-12-31", time)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "circle":
+        path.symlink_to(path.name)
+    elif kind == "nowhere":
+        path.symlink_to("no-such-file.npy")
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    elif kind == "socket":
+        here = os.getcwd()  # noqa: PTH109 - a socket's name must be short
+        os.chdir(path.parent)
+        try:
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(path.name)
+        finally:
+            os.chdir(here)
+    return path
+
+
+@pytest.mark.timeout(120)
+def test_what_is_no_plain_file_is_unreadable_and_the_others_are_done(day):
+    kinds = ("pipe", "device", "circle", "nowhere", "huge", "socket")
+    times = [f"1{hour}:00" for hour in range(2, 8)]
+    for time, kind in zip(times, kinds, strict=True):
+        odd_place(day, time, kind)
+
+    outcome = day.run()
+
+    assert outcome.code == 0, outcome.err + outcome.out
+    assert ledger(outcome) == {"ok": 4, "unreadable": 6}
+    for says in ("a named pipe", "a device", "Too many levels", "No such file", "1099511627776"):
+        assert says in outcome.out, says
+    assert day.run().done == 0
+    day.check_identity()
+
+
+def test_a_directory_named_like_a_frame_is_listed(day):
+    day.path("2021-12-31", "12:00").mkdir()
+
+    outcome = day.run()
+
+    assert outcome.code == 0
+    assert ledger(outcome) == {"ok": 4}
+    assert outcome.report["archive"]["not_frames"] == 1
+    assert "20211231_120000.npy: is a directory" in outcome.out
+
+
+@pytest.mark.timeout(60)
+def test_links_in_a_circle_and_out_of_the_archive(day):
+    """A circle is listed once; a link elsewhere is the archive's own business, and is followed."""
+    folder = day.path("2021-12-31", "00:00").parent
+    (folder / "again").symlink_to(folder)
+    elsewhere = day.root / "elsewhere"
+    elsewhere.mkdir()
+    day.path("2021-12-31", "23:50").rename(elsewhere / "frame")
+    day.path("2021-12-31", "23:50").symlink_to(elsewhere / "frame")
+
+    outcome = day.run()
+
+    assert outcome.code == 0, outcome.err
+    assert ledger(outcome) == {"ok": 4}
+    assert "links back to a directory it is in" in outcome.out
+
+
+def test_odd_names_are_frames_like_others_and_are_printed_harmlessly(day):
+    for hour, text in enumerate(ODD.values(), 10):
+        day.put("2021-12-31", f"{hour}:00", b"no image %d" % hour, f"_{text.replace('/', '|')}")
+    stray = day.path("2021-12-31", "00:00").parent
+    (stray / "stray\n\x1b[2J.txt").write_text("x")
+    os.close(os.open(os.fsencode(stray) + b"/20211231_200000\xff.npy", os.O_CREAT))
+
+    outcome = day.run()
+
+    assert outcome.code == 0, outcome.err
+    assert ledger(outcome) == {"ok": 4, "unreadable": len(ODD)}
+    assert outcome.report["archive"]["not_frames"] == 2
+    assert "\x1b" not in outcome.out + outcome.err
+    assert "stray\\n\\x1b[2J.txt" in outcome.out
+    assert "the name is not UTF-8" in outcome.out
+    assert not list(day.root.parent.rglob("owned"))
+    day.check_identity()
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("archive.pattern=../%Y%m%d_%H%M%S.npy", "stays inside the archive"),
+        ("archive.pattern=%Y/../../%Y%m%d_%H%M%S.npy", "stays inside the archive"),
+        ("archive.reader=os:system", "archive.reader"),
+        ("archive.url=nosuch://host/x", "nosuch"),
+        ("site.code=../../etc", "site.code"),
+        ('site.code="A\\n"', "site.code"),
+        ("site.code=<b>", "site.code"),
+        ("name=../../etc/passwd", "name"),
+        ('name="a\\nb"', "name"),
+        ("name=$(touch owned)", "name"),
+        ("detectors.frames={kind: difference}", "labels other than the stages' names"),
+        ("detectors.cube={kind: difference}", "labels other than the stages' names"),
+        ('detectors={"../x": {kind: difference}}', "labels of a-z"),
+        ('detectors={"a\\n": {kind: difference}}', "labels of a-z"),
+        ("detectors={A: {kind: difference}}", "labels of a-z"),
+        ("detectors.fcn.weights=package:../../secret", "not shipped"),
+        ("detectors.fcn.weights=/dev/zero", "no such file"),
+        ("camera.0.mask=/dev/zero", "is no plain file"),
+        ("camera.0.mask=/etc/passwd", "is not an image"),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_setting_that_climbs_or_injects_is_refused(day, setting, says):
+    if setting.startswith("camera.0."):
+        day.document["camera"][0]["mask"] = setting.partition("=")[2]
+        outcome = day.run()
+    else:
+        outcome = day.run("--set", setting)
+
+    assert outcome.code == 2, outcome.err
+    assert says in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not day.store.exists()
+    assert not list(day.root.rglob("owned"))
+
+
+SCAN = """
+import json, resource, sys, time
+from reprocess.archive.catalogue import scan
+from reprocess.campaign import Archive
+
+archive = Archive(url=sys.argv[1], pattern="%Y%m%d_%H%M%S_*.jpg")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = scan(archive, [2021], ())
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(json.dumps([found.n_files, sum(map(len, found.days.values())), len(found.ignored), grown]))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_hundred_thousand_files_in_one_directory(tmp_path):
+    """Memory by the file: what a million would take is ten times this."""
+    for index in range(100_000):
+        day, second = divmod(index, 5000)
+        name = f"202101{day + 1:02}_{second // 3600:02}{second // 60 % 60:02}{second % 60:02}"
+        os.close(os.open(f"{tmp_path}/{name}_{'n' * 40}.jpg", os.O_CREAT | os.O_WRONLY))
+
+    done = subprocess.run(
+        [sys.executable, "-c", SCAN, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+
+    files, frames, ignored, grown_kb = json.loads(done.stdout)
+    assert (files, frames, ignored) == (100_000, 100_000, 0)
+    assert grown_kb < 100 * 1024, grown_kb
