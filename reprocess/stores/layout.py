@@ -214,6 +214,7 @@ def lay_out(
     """
     wanted = layout.objects()
     recorded = _recorded(objects, layout.path)
+    coordinates = {f"{layout.path}/{coordinate.name}" for coordinate in layout.coordinates}
     lacking: dict[str, bytes] = {}
 
     def read(key: str) -> bytes | None:
@@ -233,15 +234,21 @@ def lay_out(
             lacking[key] = data
             continue
         reshaped = _another_shape(key, present, data)
-        if reshaped and not replace:
+        array = key.removesuffix("/zarr.json")
+        # A coordinate, such as one of each camera epoch, holds nothing of any day.
+        if reshaped and array in coordinates:
+            guard()
+            objects.delete_tree(f"{array}/c")
+            lacking |= {k: v for k, v in wanted.items() if k.startswith(f"{array}/c/")}
+        elif reshaped and not replace:
             raise StoreError(
                 f"{objects.url}/{key}: found an array of {reshaped}; the image size, cadence or "
                 f"cells changed under this store: run with --recompute frames, or give the "
                 f"campaign a new store"
             )
-        if reshaped:
+        elif reshaped:
             guard()
-            objects.delete_tree(f"{key.removesuffix('/zarr.json')}/c")
+            objects.delete_tree(f"{array}/c")
         lacking[key] = data
     write_objects(objects, layout.path, wanted, lacking, recorded, guard=guard)
 

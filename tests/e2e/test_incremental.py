@@ -1,5 +1,6 @@
 """A re-run does what changed and nothing else, and leaves what a first run would have."""
 
+import copy
 import json
 import os
 import shutil
@@ -470,3 +471,16 @@ def test_damaged_frames_are_made_again(done, variable):
     damage(done, f"frames/2021.zarr/{variable}/c/**/*")
     done.document["detectors"]["fcn-v2"] = dict(done.document["detectors"]["fcn"])
     heals(done)
+
+
+def test_a_camera_epoch_that_begins_within_a_committed_year_is_taken_in(tiny):
+    """Stores hold one row of pixel counts a camera epoch: a year laid out with one gets two."""
+    tiny.put_days("2021-01-01", "2021-01-02", "2021-01-03")
+    assert tiny.run().code == 0
+    second = copy.deepcopy(tiny.document["camera"][0])
+    second["valid_from"] = "2021-01-03T00:00:00Z"
+    second["lens"]["north_deg"] = 30.0
+    tiny.document["camera"].append(second)
+    again = tiny.run()
+    assert again.code == 0, again.err
+    tiny.check_identity()
