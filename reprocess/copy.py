@@ -21,11 +21,10 @@ from reprocess import stages
 from reprocess.cube.publish import CUBE_PATH
 from reprocess.errors import ConfigurationError
 from reprocess.history import new_run_id
-from reprocess.plan import UNFINISHED
 from reprocess.stores.layout import days_in_year
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import SCRATCH, ObjectStore
-from reprocess.stores.records import Block, Listing, Records, record_key
+from reprocess.stores.records import MARKS, Block, Listing, Records, record_key
 from reprocess.stores.zarrview import ZarrView, digest
 
 BLOCKS_AT_ONCE = 8
@@ -126,7 +125,7 @@ def _complete(listing: Listing) -> dict[Block, str]:
     return {
         block: found[0]
         for block, found in listing.items()
-        if len(found) == 1 and found[0] != UNFINISHED
+        if len(found) == 1 and found[0] not in MARKS
     }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from datetime import date
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 from reprocess import stages
@@ -123,17 +123,16 @@ def _bring_up_to_date(
     with Heartbeat() as heartbeat:
         locks = _lock_years(job, objects, listing, heartbeat, say)
         try:
-            _write_settings(records, settings)
+            if locks or not job.held:  # another run's years keep the settings it binds them to
+                _guard(objects, locks)()
+                _write_settings(records, settings)
             _run_tasks(job, objects, locks, seen, on_progress, say)
             _remove_empty_years(objects, records, locks)
             _publish(job, objects, records, locks, heartbeat, say)
         except KeyboardInterrupt:
             job.interrupted = True
         finally:
-            seen.save()
-            for lock in locks.values():
-                heartbeat.remove(lock)
-                lock.release()
+            _give_back(seen, locks, heartbeat, say)
 
 
 # --- locks, tasks, cube ----------------------------------------------------------------
@@ -180,8 +179,10 @@ def _run_tasks(
     tasks = [task for task in job.plan.tasks if task.day.year in locks]
     if not tasks:
         return
+    again = "frames" in recomputed(job.request)
     for layout in _layouts(job.campaign, tasks):
-        lay_out(objects, layout, replace="frames" in recomputed(job.request))
+        guard = _guard(objects, {layout.year: locks[layout.year]})
+        lay_out(objects, layout, replace=again, guard=guard)
     tokens = {year: lock.token for year, lock in locks.items()}
     try:
         with open_executor(job.request.cluster, len(tasks), say) as executor:
@@ -194,6 +195,19 @@ def _run_tasks(
         for day, result in job.execution.results.items():
             if result.inputs is not None:
                 seen.remember(day, by_day[day].entries, Known(result.inputs, result.tails))
+        for day, result in job.execution.results.items():
+            before = day - timedelta(days=1)
+            seen.remember_tails(before, job.catalogue.days.get(before, ()), result.context)
+
+
+def _guard(objects: ObjectStore, locks: Mapping[Any, Lock]) -> Callable[[], None]:
+    """What raises `LockLost` once another run has taken one of these locks over."""
+
+    def check() -> None:
+        for lock in locks.values():
+            lock.token.check(objects)
+
+    return check
 
 
 def _remove_empty_years(objects: ObjectStore, records: Records, locks: dict[int, Lock]) -> None:
@@ -276,28 +290,24 @@ def _publish(
     cube_lock = _acquire_cube(objects, job.run_id, say)
     heartbeat.add(cube_lock)
 
-    def guard(year: int) -> Callable[[], None]:
-        def check() -> None:
-            locks[year].token.check(objects)
-            cube_lock.token.check(objects)
-
-        return check
-
     try:
         years = {b.year for b in listing if b.stage == "detections"}
         last_year = max({stages.first_year(campaign)} | years)
-        if shape_cube(objects, campaign, last_year):
+        if shape_cube(objects, campaign, last_year, _guard(objects, {**locks, 0: cube_lock})):
             say("the cube has another shape or selection: every committed year is counted again")
             for year in sorted(years & set(locks)):
                 stale[year] = _committed_days(campaign, job.plan, job.execution, year)
             listing = records.list()  # the cube's records are gone
         for year, days in sorted(stale.items()):
+            guard = _guard(objects, {year: locks[year], 0: cube_lock})
             if year > last_year:
+                guard()
                 records.delete_all(Block("cube", "", f"{year:04d}"))
                 continue
             facts = _day_facts(job, records, listing, days)
-            done = publish_year(objects, campaign, year, days, facts, guard(year))
+            done = publish_year(objects, campaign, year, days, facts, guard)
             if not days:  # all its counts are 0, and objects of zeros are not stored
+                guard()
                 records.delete_all(Block("cube", "", f"{year:04d}"))
             job.published.append(done)
             job.damaged |= dict(done.damaged)
@@ -345,6 +355,22 @@ def _day_facts(
             ledger = ledger_of_day(records, listing, block, found[0], known)
         facts[name] = {"frames": found[0], "ledger": ledger}
     return facts
+
+
+def _give_back(
+    seen: SeenDays, locks: dict[int, Lock], heartbeat: Heartbeat, say: Callable[[str], None]
+) -> None:
+    """Keep the cache and release the locks; a store that refuses must not hide why a run ended."""
+    try:
+        seen.save()
+    except OSError as error:
+        say(f"what the archive hashed to could not be kept ({error}): it will be read again")
+    for year, lock in locks.items():
+        heartbeat.remove(lock)
+        try:
+            lock.release()
+        except OSError as error:
+            say(f"{year} could not be given back ({error}): the next run takes it over")
 
 
 # --- after the run ---------------------------------------------------------------------

@@ -18,11 +18,7 @@ from reprocess.archive.catalogue import Entry
 from reprocess.archive.seen import Known, tail
 from reprocess.campaign import Campaign
 from reprocess.errors import ConfigurationError
-from reprocess.stores.records import HALF, Block, Listing, day_block
-
-UNFINISHED = "0" * 2 * HALF
-"""Fingerprint of the mark that stands for a day's frames while they are made: so a day that a
-killed run left behind is found again, even if its frames have left the archive since."""
+from reprocess.stores.records import HALF, MARKS, Block, Listing, day_block
 
 
 class Reason(enum.StrEnum):
@@ -331,7 +327,7 @@ class _Planner:
         found = self.listing.get(block, [])
         if not found:
             todo[block] = Reason.NEW
-        elif len(found) > 1 or UNFINISHED in found:
+        elif len(found) > 1 or found[0] in MARKS:
             todo[block] = Reason.INTERRUPTED
         elif again:
             todo[block] = Reason.RECOMPUTE
@@ -349,4 +345,4 @@ class _Planner:
 
     def _single(self, block: Block) -> str | None:
         found = self.listing.get(block, [])
-        return found[0] if len(found) == 1 and UNFINISHED not in found else None
+        return found[0] if len(found) == 1 and found[0] not in MARKS else None

@@ -112,6 +112,13 @@ def run(options: argparse.Namespace) -> int:
     except ReprocessError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION
+    except OSError as error:
+        print(
+            f"error: {error}; the store, the archive or the disk does not do what was asked of "
+            f"it: what is committed stays, run again when it does",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted: what is committed stays, run again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -26,11 +26,11 @@ from reprocess.archive.seen import tail
 from reprocess.campaign import Campaign
 from reprocess.detectors.detector import Evidence, EvidenceStatus
 from reprocess.detectors.runtimes import available_cores
-from reprocess.errors import StoreError
+from reprocess.errors import LockLost, StoreError
 from reprocess.geometry.calibration import station_mlon_deg
 from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
 from reprocess.geometry.magnetic import mlt_hours
-from reprocess.plan import UNFINISHED, Task
+from reprocess.plan import Task
 from reprocess.sources import ArchiveDay, StoredDay, latest, one_ahead
 from reprocess.stores.layout import (
     NOT_ACQUIRED_US,
@@ -41,7 +41,14 @@ from reprocess.stores.layout import (
 )
 from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore, open_objects
-from reprocess.stores.records import Block, Record, Records, day_block
+from reprocess.stores.records import (
+    OVERWRITTEN,
+    UNFINISHED,
+    Block,
+    Record,
+    Records,
+    day_block,
+)
 
 WHOLE = "block"
 """Among a result's seconds: the wall time of the whole day; stages overlap."""
@@ -54,7 +61,8 @@ class TaskResult:
     Attributes
     ----------
     fingerprints : of every block of the day that is now committed
-    inputs, tails : what the day's frames hash to (`plan.Known`); None and empty if not read
+    inputs, tails : what the day's frames hash to (`seen.Known`); None and empty if not read
+    context : what the end of the day before hashes to, by its length in seconds, if it was read
     ledger : frames by column; None if the frames stage did not run
     seconds : wall time by stage, and of the whole block
     """
@@ -63,6 +71,7 @@ class TaskResult:
     fingerprints: Mapping[Block, str]
     inputs: str | None = None
     tails: Mapping[float, str] = field(default_factory=dict)
+    context: Mapping[float, str] = field(default_factory=dict)
     ledger: Mapping[str, int] | None = None
     n_frames: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -83,15 +92,18 @@ def process_block(
     Raises
     ------
     LockLost
-        If another run has taken the year over; nothing further was written.
+        If another run has taken the year over; nothing further was written but a mark on the
+        block that this one was writing, so that it is done again.
     StoreError, OSError
         If the store or the archive fails; what was committed before stays.
     """
     objects = open_objects(store_url, campaign.store_access)
     block = _DayBlock(task, campaign, objects, lock, threads or available_cores())
-    if task.erase:
-        return block.erase()
-    return block.run()
+    try:
+        return block.erase() if task.erase else block.run()
+    except LockLost:
+        block.mark_overwritten()
+        raise
 
 
 class _DayBlock:
@@ -114,6 +126,7 @@ class _DayBlock:
         self.fingerprints: dict[Block, str] = dict(task.committed)
         self.seconds: dict[str, float] = {}
         self.n_frames = 0
+        self.writing: Block | None = None
 
     # --- the whole day ---------------------------------------------------------
 
@@ -168,6 +181,7 @@ class _DayBlock:
             fingerprints=self.fingerprints,
             inputs=None if read is None else read.inputs.hash(),
             tails={} if read is None else read.tails(),
+            context={window: found[1] for window, found in context_blocks.items() if window},
             ledger=None if read is None else read.ledger(),
             n_frames=self.n_frames,
             seconds=self.seconds,
@@ -182,10 +196,12 @@ class _DayBlock:
                 "evidence": stages.evidence_path(block.label, block.year),
                 "detections": stages.detections_path(block.label, block.year),
             }[block.stage]
+            self.writing = block
             erase_day(
                 self.objects, path, self.day, self.slots, lambda: self.lock.check(self.objects)
             )
-        self.lock.check(self.objects)
+            self.lock.check(self.objects)
+            self.writing = None
         self.records.delete_all(day_block("frames", "", self.day))
         return TaskResult(day=self.day, fingerprints={})
 
@@ -195,11 +211,20 @@ class _DayBlock:
             self.lock.check(self.objects)
             if block.stage == "frames":
                 # Until the day is whole a mark tells of it, should its frames leave the archive.
-                self.records.write(Record(block, UNFINISHED))
+                self.records.mark(block, UNFINISHED)
                 found = self.records.list([block.year]).get(block, [])
                 self.records.delete(block, [f for f in found if f != UNFINISHED])
             else:
                 self.records.delete_all(block)
+
+    def mark_overwritten(self) -> None:
+        """Make sure that the next run does the block again which this orphan was writing.
+
+        The write that followed the last check of the lock may have come after the new holder's.
+        A mark beside its record, and not the record's removal, because that may yet be written.
+        """
+        if self.writing is not None:
+            self.records.mark(self.writing, OVERWRITTEN)
 
     def _distrust(self, block: Block) -> None:
         """Take back a record whose bytes are not what it says: the next run makes the block."""
@@ -210,8 +235,10 @@ class _DayBlock:
         self, block: Block, fingerprint: str, digests: dict[str, str], facts: dict[str, Any]
     ) -> None:
         self.lock.check(self.objects)
+        self.writing = None
         self.records.write(Record(block, fingerprint, digests, facts))
         if block.stage == "frames":
+            self.lock.check(self.objects)  # else the mark may be the new holder's
             self.records.delete(block, [UNFINISHED])
         self.fingerprints[block] = fingerprint
 
@@ -224,7 +251,10 @@ class _DayBlock:
         measured: dict[str, list[Evidence]],
         contexts: Mapping[float, tuple[FrameBlock | None, str]],
     ) -> None:
-        writer = self._writer(stages.frames_layout(self.campaign, self.day.year)) if read else None
+        writer = None
+        if read is not None:
+            layout = stages.frames_layout(self.campaign, self.day.year)
+            writer = self._writer(layout, day_block("frames", "", self.day))
         previous = {
             label: contexts[window][0]
             for label in measured
@@ -285,14 +315,14 @@ class _DayBlock:
         day.acquired[slots] = times
         day.status[slots] = EvidenceStatus.UNREADABLE
         started = time.perf_counter()
-        writer = self._writer(layout)
+        block = day_block("evidence", label, self.day)
+        writer = self._writer(layout, block)
         for name, values in day.values.items():
             writer.write(name, 0, values)
         writer.write("acquired", 0, day.acquired)
         writer.write("status", 0, day.status)
         digests = writer.finish([v.name for v in layout.variables])
         self._spent("write", started)
-        block = day_block("evidence", label, self.day)
         frames = self.fingerprints[day_block("frames", "", self.day)]
         self._commit(
             block,
@@ -344,7 +374,7 @@ class _DayBlock:
             mlt[present] = mlt_hours(station_mlon_deg(self.campaign), times)
             sun[present] = sun_elevation_deg(self.campaign.site, times)
             moon[present] = moon_elevation_deg(self.campaign.site, times)
-        writer = self._writer(layout)
+        writer = self._writer(layout, day_block("detections", label, self.day))
         writer.write("fraction", 0, fraction)
         writer.write("acquired", 0, day.acquired)
         writer.write("status", 0, day.status)
@@ -372,7 +402,8 @@ class _DayBlock:
 
     # --- small things --------------------------------------------------------------
 
-    def _writer(self, layout: YearLayout) -> DayWriter:
+    def _writer(self, layout: YearLayout, block: Block) -> DayWriter:
+        self.writing = block
         return DayWriter(
             self.objects, layout.path, self.day, self.slots, lambda: self.lock.check(self.objects)
         )

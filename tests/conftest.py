@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import pickle
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from reprocess import run
+from reprocess.stores.layout import YearLayout
 
 pytest_plugins = ["s3_services"]
 
@@ -160,8 +162,9 @@ class Tiny:
             code = run.main(command)
         return Outcome(code, out.getvalue(), err.getvalue())
 
-    def keys(self):
-        return store_keys(self.store)
+    def keys(self, store=None):
+        """What two equal runs must agree on, of the campaign's store or another."""
+        return store_keys(self.store if store is None else store)
 
     def from_scratch(self):
         """What a run over the same archive and settings leaves in a fresh store."""
@@ -236,6 +239,25 @@ def unsynced():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _descriptor: None)
         yield
+
+
+@pytest.fixture
+def swift(unsynced, monkeypatch):  # noqa: ARG001
+    """Spare tests of thousands of tiny runs what each does again and what they do not look at.
+
+    The metadata of a year are half the time of a tiny run and always the same; the summary
+    reads the cube, another third.
+    """
+    make, made = YearLayout.objects, {}
+
+    def objects(layout):
+        key = pickle.dumps(layout)
+        if key not in made:
+            made[key] = make(layout)
+        return dict(made[key])
+
+    monkeypatch.setattr(YearLayout, "objects", objects)
+    monkeypatch.setattr("reprocess.report.summary", lambda _job: "")
 
 
 @pytest.fixture

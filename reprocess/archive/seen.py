@@ -85,6 +85,18 @@ class SeenDays:
         }
         self._changed.add(day.year)
 
+    def remember_tails(
+        self, day: date, entries: Sequence[Entry], tails: Mapping[float, str]
+    ) -> None:
+        """Keep what a worker found a day's end to hash to, when it looked back at it."""
+        if not entries or not tails:
+            return
+        cached = self._year(day.year).get(day.isoformat(), {})
+        if cached.get("seen") != self._signature(entries):
+            cached = {}
+        known = {float(window_s): value for window_s, value in cached.get("tails", {}).items()}
+        self.remember(day, entries, Known(cached.get("inputs"), {**known, **tails}))
+
     def save(self) -> None:
         """Write the years that changed."""
         for year in sorted(self._changed):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import time
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import fsspec
 import numpy as np
 import xarray as xr
 
@@ -15,6 +19,9 @@ from reprocess.stores.s3 import is_s3
 from reprocess.stores.zarrview import ZarrView
 
 CUBE_NAME = "occurrence.zarr"
+CUBE_LOCK = "locks/cube"
+PUBLICATION_WAIT_S = 10.0
+"""Seconds that a reader waits for a run that publishes."""
 COUNT_DIMS = ("outcome", "detector", "mlt", "cell")
 
 
@@ -49,6 +56,11 @@ def open_cube(
     -----
     A month in which nothing was observed has count 0 and rate NaN. Counts
     add up over months and MLT bins, rates do not: `rates` sums first.
+
+    While a run publishes, the cube is read again until what was read is of one
+    moment; a `UserWarning` tells when that took too long, or when the run that
+    published died (`PUBLICATION_WAIT_S`). A cube that was copied without its
+    store's `locks/` cannot be checked.
     """
     place = str(url).rstrip("/")
     if not place.endswith(f"/{CUBE_NAME}") and place != CUBE_NAME:
@@ -56,12 +68,67 @@ def open_cube(
     if is_s3(place) and storage_options is None:
         return open_stored_cube(open_objects(place.removesuffix(f"/{CUBE_NAME}"), access))
     options = dict(storage_options) if storage_options else None
-    return _load(place, place, options)
+    return _whole(lambda: _load(place, place, options), place, lambda: _lock_names(place, options))
 
 
 def open_stored_cube(objects: ObjectStore) -> xr.Dataset:
     """As `open_cube`, through a store that is already open, by whatever access that has."""
-    return _load(ZarrView(objects, CUBE_NAME, read_only=True), f"{objects.url}/{CUBE_NAME}", None)
+    place = f"{objects.url}/{CUBE_NAME}"
+    view = ZarrView(objects, CUBE_NAME, read_only=True)
+    return _whole(lambda: _load(view, place, None), place, lambda: objects.keys(CUBE_LOCK))
+
+
+@dataclass(frozen=True)
+class _Publication:
+    """Which publication of the cube came last, by its lock, and whether it has ended."""
+
+    number: int
+    at_rest: bool
+
+
+def _whole(
+    load: Callable[[], xr.Dataset], place: str, lock_names: Callable[[], Iterable[str]]
+) -> xr.Dataset:
+    """Load a cube at a moment at which no run publishes: the number of its lock tells."""
+    deadline = time.monotonic() + PUBLICATION_WAIT_S
+    while True:
+        before = _publication(lock_names)
+        steady = before is None or before.at_rest
+        late = time.monotonic() > deadline
+        if steady or late:
+            try:
+                loaded = load()
+            except (ConfigurationError, StoreError):
+                if late or before == _publication(lock_names):
+                    raise
+                continue  # between two shapes
+            if steady and before == _publication(lock_names):
+                return loaded
+            if late:
+                warnings.warn(
+                    f"{place}: a run is publishing, or died while it did: some years may be of two "
+                    f"moments; wait for it, or run the campaign again",
+                    stacklevel=3,
+                )
+                return loaded
+        time.sleep(0.05)
+
+
+def _publication(lock_names: Callable[[], Iterable[str]]) -> _Publication | None:
+    """The last publication of a cube; None if its store does not tell."""
+    try:
+        names = {str(key).rpartition("/")[2] for key in lock_names()}
+    except OSError:
+        return None
+    number = max((int(name) for name in names if name.isdigit()), default=None)
+    return None if number is None else _Publication(number, f"{number}.released" in names)
+
+
+def _lock_names(place: str, options: dict[str, Any] | None) -> Iterable[str]:
+    store = place.removesuffix(CUBE_NAME).rstrip("/")
+    fs, root = fsspec.url_to_fs(store or ".", use_listings_cache=False, **(options or {}))
+    found: Iterable[str] = fs.find(f"{root}/{CUBE_LOCK}")
+    return found
 
 
 def _load(source: str | ZarrView, place: str, options: dict[str, Any] | None) -> xr.Dataset:
@@ -82,7 +149,7 @@ def _load(source: str | ZarrView, place: str, options: dict[str, Any] | None) ->
                 f"{found}, expected counts(outcome, time, detector, mlt, cell); this is not an "
                 f"occurrence cube: check the URL, or publish the cube again"
             )
-        loaded = dataset.load()
+        loaded: xr.Dataset = dataset.load()
     described = [name for name in loaded.data_vars if str(name).startswith("cell_")]
     described += [name for name in loaded.data_vars if str(name).endswith("_bounds")]
     return with_rates(loaded.set_coords(dict.fromkeys(described)))

@@ -33,12 +33,19 @@ from reprocess.cube.count import (
 )
 from reprocess.cube.selection import attributes, cells_left_out, select
 from reprocess.detectors.detector import FRACTION_UNOBSERVED
-from reprocess.errors import StoreError
+from reprocess.errors import LockLost, StoreError
 from reprocess.geometry.calibration import cell_places, epoch_geometry, magnetic_epoch
 from reprocess.stores.ahead import ahead
 from reprocess.stores.layout import NOT_ACQUIRED_US, Coordinate, DayReader, write_coordinate
 from reprocess.stores.objects import MemoryObjects, ObjectStore
-from reprocess.stores.records import Block, Record, Records, day_block, half_digest
+from reprocess.stores.records import (
+    OVERWRITTEN,
+    Block,
+    Record,
+    Records,
+    day_block,
+    half_digest,
+)
 from reprocess.stores.zarrview import ZarrView
 
 CUBE_PATH = "occurrence.zarr"
@@ -59,22 +66,47 @@ class Published:
     damaged: tuple[tuple[Block, str], ...] = ()
 
 
-def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool:
+def shape_cube(
+    objects: ObjectStore,
+    campaign: Campaign,
+    last_year: int,
+    guard: Callable[[], None] = lambda: None,
+) -> bool:
     """Lay the cube out up to a year; True if what it held could not stay and was removed.
 
     Another set of labels, cells, bins or selection makes another cube: its
     records go first, then its objects, and every committed year is counted
     again. Another last year only changes the length of the time axis.
+    `guard` raises `LockLost` when another run has taken over; it is called before every change.
     """
+    records = Records(objects)
+    try:
+        return _shape(objects, records, campaign, last_year, guard)
+    except LockLost:
+        # What this run removed last may have been the new holder's: every year is counted again.
+        for block in [b for b in records.list() if b.stage == "cube"]:
+            records.mark(block, OVERWRITTEN)
+        raise
+
+
+def _shape(
+    objects: ObjectStore,
+    records: Records,
+    campaign: Campaign,
+    last_year: int,
+    guard: Callable[[], None],
+) -> bool:
     wanted = _skeleton(campaign, last_year)
     present = _attributes(objects)
     identity = half_digest(stages.cube_settings(campaign))
     reshaped = present is not None and present.get("settings_digest") != identity
     if reshaped:
-        records = Records(objects)
         for block in [b for b in records.list() if b.stage == "cube"]:
+            guard()
             records.delete_all(block)
-        objects.delete_tree(CUBE_PATH)
+        for key in list(objects.keys(CUBE_PATH)):
+            guard()
+            objects.delete(key)
     # The axis shrinks when a last year lost all its frames: its chunks must not stay behind.
     last_chunk = last_year - stages.first_year(campaign)
     for key in list(objects.keys(CUBE_PATH)):
@@ -82,6 +114,7 @@ def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool
         if len(parts) > 3 and parts[1] in (*COUNTED, "n_days_committed") and parts[2] == "c":
             index = int(parts[4] if parts[1] in COUNTED else parts[3])
             if index > last_chunk:
+                guard()
                 objects.delete(key)
     for key, data in wanted.items():
         try:
@@ -89,6 +122,7 @@ def shape_cube(objects: ObjectStore, campaign: Campaign, last_year: int) -> bool
                 continue
         except FileNotFoundError:
             pass
+        guard()
         objects.write(key, data)
     return reshaped
 
@@ -167,6 +201,32 @@ def publish_year(
     block = Block("cube", "", f"{year:04d}")
     guard()
     records.delete_all(block)
+    try:
+        digests = _write_year(objects, campaign, year, counter, committed, guard)
+    except LockLost:
+        # The write after the last check may have come after the new holder's: count it again.
+        records.mark(block, OVERWRITTEN)
+        raise
+    records.write(
+        Record(
+            block,
+            fingerprint,
+            digests,
+            {"days": {d: {"detections": counted[d], **facts.get(d, {})} for d in sorted(counted)}},
+        )
+    )
+    return Published(year, fingerprint, len(counted), tuple(damaged))
+
+
+def _write_year(
+    objects: ObjectStore,
+    campaign: Campaign,
+    year: int,
+    counter: Counter,
+    committed: NDArray[np.int32],
+    guard: Callable[[], None],
+) -> dict[str, str]:
+    """Replace a year's objects; returns their digests by key."""
     view = ZarrView(objects, CUBE_PATH)
     group = zarr.open_group(view, mode="r+", zarr_format=3, use_consolidated=False)
     first = (year - stages.first_year(campaign)) * MONTHS
@@ -181,15 +241,7 @@ def publish_year(
     assert isinstance(array, zarr.Array)
     array[span] = committed
     guard()
-    records.write(
-        Record(
-            block,
-            fingerprint,
-            dict(sorted(view.written.items())),
-            {"days": {d: {"detections": counted[d], **facts.get(d, {})} for d in sorted(counted)}},
-        )
-    )
-    return Published(year, fingerprint, len(counted), tuple(damaged))
+    return dict(sorted(view.written.items()))
 
 
 @dataclass(frozen=True)

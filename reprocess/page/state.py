@@ -13,10 +13,9 @@ from typing import Any
 
 from reprocess.archive.inputs import Column
 from reprocess.errors import StoreError
-from reprocess.plan import UNFINISHED
 from reprocess.plot.captions import year_ranges
 from reprocess.stores.objects import ObjectStore
-from reprocess.stores.records import Block, Listing, Records, half_digest
+from reprocess.stores.records import MARKS, Block, Listing, Records, half_digest
 
 FAILURES_READ = 50
 """Failures whose traceback is read for the page; all are counted."""
@@ -164,7 +163,7 @@ def _year(
     committed = {
         block: fingerprints[0]
         for block, fingerprints in listing.items()
-        if block.year == year and len(fingerprints) == 1 and UNFINISHED not in fingerprints
+        if block.year == year and len(fingerprints) == 1 and fingerprints[0] not in MARKS
     }
     prefix = f"{year:04d}-"
     unfinished = {d: n for d, n in run.get("unfinished", {}).items() if d.startswith(prefix)}

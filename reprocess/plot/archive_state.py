@@ -13,9 +13,8 @@ from reprocess import stages
 from reprocess.campaign import Campaign
 from reprocess.errors import ConfigurationError
 from reprocess.ledger import ledger_of_day
-from reprocess.plan import UNFINISHED
 from reprocess.plot.stored import Stored
-from reprocess.stores.records import HALF, Block, day_block, half_digest
+from reprocess.stores.records import HALF, MARKS, Block, day_block, half_digest
 
 DAY_STAGES = ("frames", "evidence", "detections")
 
@@ -97,7 +96,7 @@ def _year(
     for day in sorted(days | set(found.failures)):
         block = day_block("frames", "", day)
         prints = listing.get(block, [])
-        if len(prints) == 1 and UNFINISHED not in prints:
+        if len(prints) == 1 and prints[0] not in MARKS:
             ledger = ledger_of_day(stored.records, stored.listing, block, prints[0], cubes)
             found.frames[day] = ledger
         failed = set(failures.get(day, {}).get("blocks", ()))
@@ -117,7 +116,7 @@ def _state(stored: Stored, campaign: Campaign | None, block: Block) -> State:
     prints = stored.listing.get(block, [])
     if not prints:
         return State.NONE
-    if len(prints) > 1 or UNFINISHED in prints:
+    if len(prints) > 1 or not MARKS.isdisjoint(prints):
         return State.STALE
     made, day = prints[0], date.fromisoformat(block.day)
     try:

@@ -185,13 +185,20 @@ def write_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
     array[...] = values
 
 
-def lay_out(objects: ObjectStore, layout: YearLayout, *, replace: bool = False) -> None:
+def lay_out(
+    objects: ObjectStore,
+    layout: YearLayout,
+    *,
+    replace: bool = False,
+    guard: Callable[[], None] = lambda: None,
+) -> None:
     """Write what a year store lacks or has otherwise; chunks of committed days are not touched.
 
     Parameters
     ----------
     replace : remove the chunks of arrays whose shape changed, instead of refusing;
         for a run that does every day of the year again
+    guard : raises `LockLost` when another run has taken over; called before every write
 
     Raises
     ------
@@ -222,10 +229,12 @@ def lay_out(objects: ObjectStore, layout: YearLayout, *, replace: bool = False) 
                 f"campaign a new store"
             )
         if reshaped:
+            guard()
             objects.delete_tree(f"{key.removesuffix('/zarr.json')}/c")
         lacking[key] = data
     # Only now, so that a refused layout leaves the consolidated metadata as it was.
     for key, data in lacking.items():
+        guard()
         objects.write(key, data)
 
 

@@ -228,7 +228,10 @@ def _sync_directory(directory: Path) -> None:
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
-        return  # pruned by a neighbour: nothing left to make durable
+        # Pruned by a neighbour: until that is durable, a power loss brings the directory back,
+        # with whatever was deleted from it since its last sync.
+        _sync_directory(directory.parent)
+        return
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -23,6 +23,17 @@ from reprocess.stores.objects import ObjectStore
 FORMAT_VERSION = 1
 HALF = 24  # hexadecimal digits in each half of a fingerprint: 96 bits
 
+UNFINISHED = "0" * 2 * HALF
+"""Fingerprint of the mark that stands for a day's frames while they are made: so a day that a
+killed run left behind is found again, even if its frames have left the archive since."""
+
+OVERWRITTEN = "f" * 2 * HALF
+"""Fingerprint of the mark that an orphan leaves on the block it was writing when it found that
+another run had taken over: its last write may lie on top of that run's bytes."""
+
+MARKS = frozenset({UNFINISHED, OVERWRITTEN})
+"""Fingerprints of no content: a block that has one of them is not committed."""
+
 _KEY = re.compile(
     r"records/(?P<year>\d{4})/(?P<stage>frames|evidence|detections|cube)/"
     r"(?:(?P<label>[a-z0-9_-]+)/)?(?P<day>\d{4}(?:-\d\d-\d\d)?)\.(?P<fingerprint>[0-9a-f]+)\.json"
@@ -140,6 +151,10 @@ class Records:
         }
         data = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False).encode()
         self._objects.write(record_key(record.block, record.fingerprint), data + b"\n")
+
+    def mark(self, block: Block, mark: str) -> None:
+        """Leave one of `MARKS` on a block: whatever else is recorded of it, it is done again."""
+        self.write(Record(block, mark))
 
     def delete(self, block: Block, fingerprints: Iterable[str]) -> None:
         """Take back the given records of a block, before its data is overwritten."""

@@ -1,0 +1,97 @@
+"""A run is taken over between any two of its writes, and goes on with one more.
+
+The most that an orphan can do: it had looked at its lock, another run with other
+settings took over and finished, then comes the orphan's write. With
+REPROCESS_CHAOS=all before and after every write of a day's work.
+"""
+
+import itertools
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * 3600)]
+
+WORK = ("frames/", "evidence/", "detections/", "/frames/", "/evidence/", "/detections/", "/counts/",
+        "/n_days")  # fmt: skip
+"""What a day's work and the counting write; years are laid out before, by the driver."""
+
+
+class TakenOver:
+    """Objects under which another run takes over at change number `number` of a day's work."""
+
+    def __init__(self, inner, moment):
+        self._inner, self._moment, self.url = inner, moment, inner.url
+
+    def __getattr__(self, name):
+        method = getattr(self._inner, name)
+        if name not in ("write", "delete"):
+            return method
+
+        def change(key, *arguments):
+            if not self._moment.is_now(key):
+                return method(key, *arguments)
+            if self._moment.after:
+                method(key, *arguments)
+                return self._moment.take_over()
+            self._moment.take_over()
+            return method(key, *arguments)
+
+        return change
+
+
+class Moment:
+    def __init__(self, number, after, take_over):
+        self.left, self.after, self.take_over = number, after, take_over
+        self.key = None
+
+    def is_now(self, key):
+        chunk_or_record = "/c/" in key or key.startswith("records/2")
+        if self.key is not None or not chunk_or_record or not any(w in key for w in WORK):
+            return False
+        if key.split("/c/")[0].endswith(("time", "statistic", "channel")) or "cell" in key:
+            return False
+        self.left -= 1
+        if self.left >= 0:
+            return False
+        self.key = key
+        return True
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_run_taken_over_at_any_write_leaves_nothing_wrong(
+    after, make_scenario, in_memory, chaos_all, monkeypatch
+):
+    # The run that takes over is begun in a thread, where Python lets no one set signals.
+    monkeypatch.setattr("reprocess.run.signal", SimpleNamespace(SIGTERM=0, signal=lambda *_: None))
+    scenario = make_scenario("a run after changes", str(in_memory / "store"))
+    fcn = scenario.tiny.document["detectors"]["fcn"]
+    step = 1 if chaos_all else 11
+    codes = []
+    for number in itertools.count(step=step):
+        scenario.fill()
+        fcn["threshold"] = 0.6
+
+        def take_over():
+            fcn["threshold"] = 0.5
+            outcome = scenario.run()
+            assert outcome.code == 0, outcome.err
+
+        moment = Moment(number, after, take_over)
+        outcome = scenario.run(wrap=lambda objects: TakenOver(objects, moment))  # noqa: B023
+        if moment.key is None:
+            break
+        codes.append(outcome.code)
+        assert outcome.code in (0, 1), outcome.err
+        resumed = scenario.run()
+        assert resumed.code == 0, f"{moment.key}: {resumed.err}"
+        try:
+            scenario.check()
+        except AssertionError as error:
+            raise AssertionError(f"taken over at {moment.key}: {error}") from error
+    logging.getLogger("chaos").info(
+        "taken over %s %d of %d writes; the orphan ended with 1 in %d, 0 in %d",
+        "after" if after else "before", len(codes), number, codes.count(1), codes.count(0),
+    )  # fmt: skip
+    assert codes.count(1) > 1
