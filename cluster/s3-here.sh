@@ -21,7 +21,11 @@ dir=$(cd "$2" && pwd)
 export CEPH_CONF="$dir/ceph.conf" CEPH_ARGS=""
 rgw_id=client.rgw.here
 
-alive() { [ -s "$dir/run/$1.pid" ] && kill -0 "$(cat "$dir/run/$1.pid")" 2>/dev/null; }
+# A killed process stays a zombie until somebody asks for its exit; that is not alive.
+alive() {
+    [ -s "$dir/run/$1.pid" ] &&
+        grep -q "^State:[[:space:]]*[^ZX]" "/proc/$(cat "$dir/run/$1.pid")/status" 2>/dev/null
+}
 
 # wait_for SECONDS WHAT COMMAND...
 wait_for() {
@@ -125,18 +129,23 @@ start_mon() {
     alive mon || ceph-mon -i a --pid-file "$dir/run/mon.pid"
 }
 
-start_osd() {
+# Both are asked for again in the loop: one that was just killed may not be quite dead yet.
+up_osd() {
     alive osd || ceph-osd -i 0 --pid-file "$dir/run/osd.pid"
-    wait_for 60 "the OSD" sh -c 'ceph osd stat --connect-timeout 5 | grep -q " 1 up"'
+    ceph osd stat --connect-timeout 5 | grep -q " 1 up"
 }
 
-start_rgw() {
-    local endpoint
-    endpoint=$(sed -n 's/^AWS_ENDPOINT_URL=//p' "$dir/env")
+up_rgw() {
     alive rgw || radosgw -n "$rgw_id" --pid-file "$dir/run/rgw.pid"
-    wait_for 60 "the S3 service" python3 -c "
-import urllib.request
-urllib.request.build_opener(urllib.request.ProxyHandler({})).open('$endpoint', timeout=5)"
+    python3 -c "
+import sys, urllib.request
+urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=5)" "$1"
+}
+
+start_osd() { wait_for 120 "the OSD" up_osd; }
+
+start_rgw() {
+    wait_for 120 "the S3 service" up_rgw "$(sed -n 's/^AWS_ENDPOINT_URL=//p' "$dir/env")"
 }
 
 case $verb in

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from reprocess.archive.readers.reader import Image, load_reader
 from reprocess.campaign import Fisheye, Site
@@ -241,14 +242,20 @@ def _plain(lens: Fisheye) -> dict[str, Any]:
 
 def _covered(stars: StarList, fit: StarFit) -> str:
     lowest = float(stars.elevation_deg[fit.used].min())
-    azimuth = np.sort(stars.azimuth_deg[fit.used])
-    gaps = np.diff(azimuth, append=azimuth[0] + 360.0)
-    widest = int(np.argmax(gaps))
+    gap, where = widest_gap(stars.azimuth_deg[fit.used])
     text = (
         f"stars down to elevation {lowest:.0f} deg; below that the lens is extrapolated. "
-        f"Widest gap in azimuth: {gaps[widest]:.0f} deg, from {azimuth[widest]:.0f}"
+        f"Widest gap in azimuth: {gap:.0f} deg, from {where:.0f}"
     )
-    return text + (" (more stars there would help)" if gaps[widest] > 120.0 else "")
+    return text + (" (more stars there would help)" if gap > 120.0 else "")
+
+
+def widest_gap(azimuth_deg: NDArray[np.float64]) -> tuple[float, float]:
+    """Width of the widest gap between azimuths around the circle, and where it begins, degrees."""
+    azimuth = np.sort(azimuth_deg)
+    gaps = np.diff(azimuth, append=azimuth[0] + 360.0)
+    widest = int(np.argmax(gaps))
+    return float(gaps[widest]), float(azimuth[widest])
 
 
 def _by_name(where: str, site: Site | None, when: str, name: str) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reprocess.archive.catalogue import Entry, scan
 from reprocess.archive.files import ArchiveBytes
 from reprocess.archive.readers.reader import load_reader
-from reprocess.calibrate import Calibration, parse_utc
+from reprocess.calibrate import Calibration, parse_utc, widest_gap
 from reprocess.campaign import CameraEpoch, Campaign, Fisheye
 from reprocess.errors import ConfigurationError, UnreadableFrame
 from reprocess.geometry.ephemeris import sun_elevation_deg
@@ -31,6 +31,7 @@ POINTS_PER_STAR = 2.0
 """Points of light kept in an image, for each star looked for."""
 NIGHT_PAIRS_MIN = 12
 SUN_MAX_DEG = -10.0
+DOUBTFUL_GAP_DEG = 150.0
 
 Array = NDArray[np.float64]
 
@@ -146,6 +147,13 @@ def report_images(calibration: ImageCalibration) -> str:
         f"{after.center_y_px - before.center_y_px:+.2f}) px, north turned by {turn:+.2f} deg, "
         f"scale {100 * scale:+.2f} %",
     ]
+    gap, where = widest_gap(match.stars.azimuth_deg[fit.used])
+    if gap > DOUBTFUL_GAP_DEG:
+        lines.append(
+            f"DOUBTFUL: no star found over {gap:.0f} deg of azimuth from {where:.0f} on. If that "
+            f"part of the sky is clear, the lens fits one side only: check the archive's clock "
+            f"(archive.timezone, clock_offset_s), the site, whether the camera stands level"
+        )
     if calibration.drifts:
         lines += ["", f"{'night':<12}{'stars':>6}{'turned_deg':>18}{'zenith_x_px':>13}"
                   f"{'zenith_y_px':>13}{'+-px':>7}"]  # fmt: skip

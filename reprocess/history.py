@@ -34,6 +34,9 @@ PACE_FRAMES_MIN = 100
 
 NOT_FRAMES_KEPT = 100
 """Names of files that are no frames which `run.json` lists; it counts them all."""
+RUNS_LOOKED_AT = 20
+"""Runs before this one that are read for estimates: each is a request."""
+
 
 _RUN_KEY = re.compile(r"runs/(?P<run>\d{8}T\d{6}Z-[0-9a-f]+)/run\.json")
 
@@ -191,7 +194,7 @@ def list_runs(objects: ObjectStore) -> list[str]:
 
 def last_number(objects: ObjectStore, key: str, cluster: str | None = None) -> float | None:
     """A number of the last run (on that cluster) that has it, for estimates."""
-    for run_id in reversed(list_runs(objects)):
+    for run_id in list_runs(objects)[: -RUNS_LOOKED_AT - 1 : -1]:
         try:
             run = read_run(objects, run_id)
         except StoreError:

@@ -78,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     logging.getLogger("distributed").setLevel(logging.ERROR)
+    for name in ("botocore", "aiobotocore"):  # they tell where they found credentials
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("reprocess").setLevel(logging.INFO)  # whoever set the root's: for the log
     previous = signal.signal(signal.SIGTERM, _interrupt)
     page = _Page(new_run_id(), wanted=not (options.dry_run or options.no_report))
@@ -224,7 +226,7 @@ def _picture_and_score(campaign: Campaign, directory: Path, job: Job) -> None:
     picture = directory / "occurrence.png"
     text = directory / "score.txt"
     if job.published or not picture.exists() or not text.exists():
-        draw_occurrence(open_cube(campaign.store), picture)
+        draw_occurrence(open_cube(campaign.store, access=campaign.store_access), picture)
         text.write_text(format_score(score_sample(campaign.store, campaign, directory)) + "\n")
     print(f"\n{text.read_text()}\nPicture: {picture}\nCube: {campaign.store}/occurrence.zarr")
 

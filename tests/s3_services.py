@@ -4,15 +4,24 @@ moto answers in milliseconds but lets everybody in. radosgw is the real thing; i
 mark `s3` and are skipped, visibly, where its packages are not installed.
 """
 
+import http.client
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
+import threading
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import s3fs
 
 SCRIPT = Path(__file__).parents[1] / "cluster" / "s3-here.sh"
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph")
@@ -88,7 +97,161 @@ class Service:
         subprocess.run([SCRIPT, verb, self.directory], check=True, stdout=subprocess.DEVNULL)
 
     def kill(self, name):
-        os.kill(self.pid(name), signal.SIGKILL)
+        """Kill a program, and see it gone."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                stat = Path(f"/proc/{pid}/stat").read_text()
+            except OSError:
+                return
+            if stat.rpartition(")")[2].split()[0] in "ZX":
+                return
+            time.sleep(0.01)
+        raise TimeoutError(f"{name} does not die")
+
+
+class Request(NamedTuple):
+    """What a proxy's fault looks at."""
+
+    number: int
+    method: str
+    path: str
+    headers: dict
+
+
+@dataclass
+class Fault:
+    """What a proxy does to a request, in this order.
+
+    Attributes
+    ----------
+    delay_s : wait before anything
+    strip : headers that the service does not get
+    reset : break the connection, the request is never sent on
+    status : answer this, with `body`, instead of the service
+    drop : let the service do it, and break the connection instead of answering
+    cut : send half of the answer's body, and break the connection
+    """
+
+    delay_s: float = 0.0
+    strip: tuple = ()
+    reset: bool = False
+    status: int | None = None
+    body: bytes = b""
+    drop: bool = False
+    cut: bool = False
+
+
+class Proxy:
+    """An HTTP proxy before a service, that remembers every request and spoils some.
+
+    `fault` is asked about each request and returns a `Fault`, or None to leave it alone. The Host
+    header goes on as it came, so signatures hold.
+    """
+
+    def __init__(self, service: Service | None) -> None:
+        self.requests: list[Request] = []
+        self.fault: Callable = lambda _request: None
+        self._lock = threading.Lock()
+        backend = None if service is None else service.endpoint.removeprefix("http://")
+        proxy = self
+
+        class Relay(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def log_message(self, *_args):
+                pass
+
+            def relay(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = proxy._note(self.command, self.path, dict(self.headers))
+                fault = proxy.fault(request) or Fault()
+                time.sleep(fault.delay_s)
+                if fault.reset:
+                    return self._break()
+                if fault.status is not None:
+                    return self._answer(fault.status, [], fault.body)
+                try:
+                    status, headers, answer = self._forward(body, fault.strip)
+                except OSError:
+                    return self._break()
+                if fault.drop:
+                    return self._break()
+                if fault.cut:
+                    headers = [h for h in headers if h[0].lower() != "content-length"]
+                    headers.append(("Content-Length", str(len(answer))))
+                    self._answer(status, headers, answer[: len(answer) // 2])
+                    return self._break()
+                self._answer(status, headers, answer)
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay
+
+            def _forward(self, body, strip):
+                connection = http.client.HTTPConnection(backend, timeout=120)
+                try:
+                    kept = {k: v for k, v in self.headers.items() if k.lower() != "expect"}
+                    kept = {k: v for k, v in kept.items() if k.lower() not in strip}
+                    connection.request(self.command, self.path, body, kept)
+                    answer = connection.getresponse()
+                    headers = [h for h in answer.getheaders() if h[0].lower() != "connection"]
+                    return answer.status, headers, answer.read()
+                finally:
+                    connection.close()
+
+            def _answer(self, status, headers, body):
+                named = {name.lower() for name, _ in headers}
+                self.send_response_only(status)
+                for name, value in headers:
+                    if name.lower() != "transfer-encoding":
+                        self.send_header(name, value)
+                if "content-length" not in named:
+                    self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            def _break(self):
+                self.wfile.flush()
+                linger = struct.pack("ii", 1, 0)  # closed with RST, as a dead host's would be
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_args):
+                pass  # clients hang up in the middle; that is what is tested
+
+        self._server = Server(("127.0.0.1", 0), Relay)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _note(self, method, path, headers):
+        with self._lock:
+            lowered = {key.lower(): value for key, value in headers.items()}
+            request = Request(len(self.requests), method, path, lowered)
+            self.requests.append(request)
+            return request
+
+    def first(self, n, fault, matching=lambda _request: True):
+        """Spoil the first n requests that match."""
+        left = iter(range(n))
+
+        def decide(request):
+            hit = matching(request) and next(left, None) is not None
+            return fault if hit else None
+
+        self.fault = decide
 
 
 def _enter(patch, service):
@@ -98,6 +261,8 @@ def _enter(patch, service):
     for key, value in service.environment.items():
         patch.setenv(key, value)
     patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # Plain fsspec and xarray keep clients of another service that was entered before.
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")
@@ -151,3 +316,21 @@ def radosgw(radosgw_service, monkeypatch):
     """radosgw, entered."""
     _enter(monkeypatch, radosgw_service)
     return radosgw_service
+
+
+@pytest.fixture
+def proxied(moto_s3, monkeypatch):
+    """A proxy before moto, entered."""
+    proxy = Proxy(moto_s3)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def radosgw_proxied(radosgw, monkeypatch):
+    """A proxy before radosgw, entered."""
+    proxy = Proxy(radosgw)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    yield proxy
+    proxy.close()

@@ -12,8 +12,10 @@ import fsspec
 import numpy as np
 import xarray as xr
 
+from reprocess.campaign import StoreAccess
 from reprocess.errors import ConfigurationError, StoreError
-from reprocess.stores.objects import ObjectStore
+from reprocess.stores.objects import ObjectStore, open_objects
+from reprocess.stores.s3 import is_s3
 from reprocess.stores.zarrview import ZarrView
 
 CUBE_NAME = "occurrence.zarr"
@@ -23,13 +25,19 @@ PUBLICATION_WAIT_S = 10.0
 COUNT_DIMS = ("outcome", "detector", "mlt", "cell")
 
 
-def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
+def open_cube(
+    url: str,
+    storage_options: Mapping[str, Any] | None = None,
+    access: StoreAccess | None = None,
+) -> xr.Dataset:
     """Open the occurrence cube of a store, with all counts in memory.
 
     Parameters
     ----------
     url : directory or fsspec URL of the store, or of the `occurrence.zarr` in it
     storage_options : passed to fsspec; only for URLs
+    access : how an S3 service is reached, as in a campaign's `store_access`; without it and
+        without `storage_options`, as AWS's files and environment say
 
     Returns
     -------
@@ -57,6 +65,8 @@ def open_cube(url: str, storage_options: Mapping[str, Any] | None = None) -> xr.
     place = str(url).rstrip("/")
     if not place.endswith(f"/{CUBE_NAME}") and place != CUBE_NAME:
         place = f"{place}/{CUBE_NAME}"
+    if is_s3(place) and storage_options is None:
+        return open_stored_cube(open_objects(place.removesuffix(f"/{CUBE_NAME}"), access))
     options = dict(storage_options) if storage_options else None
     return _whole(lambda: _load(place, place, options), place, lambda: _lock_names(place, options))
 

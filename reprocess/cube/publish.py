@@ -35,6 +35,7 @@ from reprocess.cube.selection import attributes, cells_left_out, select
 from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import LockLost, StoreError
 from reprocess.geometry.calibration import cell_places, epoch_geometry, magnetic_epoch
+from reprocess.stores.ahead import ahead
 from reprocess.stores.layout import NOT_ACQUIRED_US, Coordinate, DayReader, write_coordinate
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.records import (
@@ -49,6 +50,8 @@ from reprocess.stores.zarrview import ZarrView
 
 CUBE_PATH = "occurrence.zarr"
 COUNTED = ("counts", "n_days")
+DAYS_AHEAD = 8
+"""Days read while others are counted; each is a dozen small objects, slow over a network."""
 CommittedDays = Mapping[str, Mapping[str, str]]
 """Day → label → fingerprint of its detections."""
 
@@ -159,18 +162,25 @@ def publish_year(
     committed = np.zeros(MONTHS, np.int32)
     damaged: list[tuple[Block, str]] = []
     counted: dict[str, dict[str, str]] = {}
-    for day_name in sorted(days):
+
+    def read_day(day_name: str) -> dict[str, _Detections | StoreError]:
+        day = date.fromisoformat(day_name)
+        return {
+            label: _Detections.find(objects, campaign, label, day, fingerprint)
+            for label, fingerprint in days[day_name].items()
+        }
+
+    for day_name, answers in ahead(read_day, sorted(days), DAYS_AHEAD):
         day = date.fromisoformat(day_name)
         read: dict[str, _Detections] = {}
-        for label, fingerprint in days[day_name].items():
+        for label, detections in answers.items():
+            if isinstance(detections, _Detections):
+                read[label] = detections
+                continue
             block = day_block("detections", label, day)
-            try:
-                record = records.read(block, fingerprint)
-                read[label] = _Detections.read(objects, campaign, label, day, record)
-            except StoreError as error:
-                guard()
-                records.delete_all(block)
-                damaged.append((block, str(error)))
+            guard()
+            records.delete_all(block)
+            damaged.append((block, str(detections)))
         if not read:
             continue
         exposed = None
@@ -241,6 +251,17 @@ class _Detections:
     mlt: NDArray[np.float32]
     sun: NDArray[np.float32]
     moon: NDArray[np.float32]
+
+    @classmethod
+    def find(
+        cls, objects: ObjectStore, campaign: Campaign, label: str, day: date, fingerprint: str
+    ) -> _Detections | StoreError:
+        """A day's detections, or why they cannot be counted."""
+        try:
+            record = Records(objects).read(day_block("detections", label, day), fingerprint)
+            return cls.read(objects, campaign, label, day, record)
+        except StoreError as error:
+            return error
 
     @classmethod
     def read(

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from reprocess.campaign import SECONDS_PER_DAY
 from reprocess.errors import StoreError
+from reprocess.stores.ahead import ahead
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.zarrview import ZarrView
 
 CHUNK_SLOTS_MAX = 60
+READS_AHEAD = 8
 NOT_ACQUIRED_US = np.iinfo(np.int64).min
 """Fill value of `acquired`: no frame in the slot. Decodes to NaT."""
 
@@ -204,10 +206,17 @@ def lay_out(
         If the store holds arrays of another shape or type under this path.
     """
     lacking: dict[str, bytes] = {}
-    for key, data in layout.objects().items():
+    wanted = layout.objects()
+
+    def read(key: str) -> bytes | None:
         try:
-            present = objects.read(key)
+            return objects.read(key)
         except FileNotFoundError:
+            return None
+
+    for key, present in ahead(read, wanted, READS_AHEAD):
+        data = wanted[key]
+        if present is None:
             lacking[key] = data
             continue
         if present == data:

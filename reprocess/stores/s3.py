@@ -248,11 +248,13 @@ class S3Bucket:
         for cause in _causes(error):
             if isinstance(cause, boto.ClientError):
                 return self._judge_answer(key, error, cause.response)
+        if isinstance(error, RecursionError):  # botocore follows a redirect that leads to itself
+            raise self._refused("PermanentRedirect", "redirects without end") from error
         if isinstance(error, boto.SSLError) and "CERTIFICATE" in str(error).upper():
             raise self._refused("certificate", _brief(error)) from error
         passing = (
-            boto.HTTPClientError, ResponseParserError, aiohttp.ClientError, ConnectionError,
-            TimeoutError, EOFError,
+            boto.HTTPClientError, boto.ConnectionError, ResponseParserError, aiohttp.ClientError,
+            ConnectionError, TimeoutError, EOFError,
         )  # fmt: skip
         if isinstance(error, passing):
             return _Again(_brief(error))

@@ -54,6 +54,7 @@ def strangers_are_refused(address):
         )
 
 
+@pytest.mark.slow
 def test_a_job_cancelled_one_requeued_and_one_preempted(campaign, serial_keys, same_keys, slurm):
     campaign.profile["jobs"] = 3
     for day in DAYS[:3]:
@@ -85,6 +86,7 @@ def test_a_job_cancelled_one_requeued_and_one_preempted(campaign, serial_keys, s
     assert restarts[preempted] >= 1
 
 
+@pytest.mark.slow
 def test_a_walltime_shorter_than_the_campaign(campaign, serial_keys, same_keys, slurm):
     # Every worker believes that its walltime is over: it leaves after its first block.
     campaign.profile["prologue"] = ["export REPROCESS_JOB_ENDS=1"]

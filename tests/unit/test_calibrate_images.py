@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def test_rough_epoch_is_refined_from_images_alone(
     said = capsys.readouterr().out
     assert "camera epoch 20201201T000000Z: 16 images" in said
     assert "MOVED?" not in said
+    assert "DOUBTFUL" not in said
     assert "2020-12-11" in said
     assert "2020-12-12" in said
     lens = EquidistantLens.model_validate(yaml.safe_load(out.read_text())["camera"][0]["lens"])
@@ -110,6 +112,13 @@ def test_a_camera_that_was_touched_between_two_nights_is_told(tmp_path: Path) ->
     assert second.shift_y_px - first.shift_y_px == pytest.approx(0.0, abs=0.15)
     assert "MOVED?" in report_images(found)
     assert found.match.by_chance < 0.1 * len(found.match.stars)
+
+
+def test_a_lens_that_fits_one_side_only_is_doubted(tmp_path: Path) -> None:
+    (found,) = calibrate_images(make(tmp_path), model="equidistant")
+    east = (found.match.stars.azimuth_deg < 180.0) & found.match.fit.used
+    half = replace(found, match=replace(found.match, fit=replace(found.match.fit, used=east)))
+    assert "DOUBTFUL: no star found over 1" in report_images(half)
 
 
 def test_images_without_stars_give_no_lens(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reprocess import stages
 from reprocess.campaign import Campaign, campaign_from_mapping, load_campaign, parse_years
 from reprocess.errors import ConfigurationError
 
@@ -245,6 +246,53 @@ def test_an_epoch_holds_from_its_time_until_the_next(campaign_document):
     assert campaign.epoch_index(times).tolist() == [-1, 0, 0, 1, 1]
     assert campaign.epoch_at(times[0]) is None
     assert campaign.epoch_at(times[3]) is campaign.camera[1]
+
+
+def test_between_an_epoch_that_ended_and_the_next_there_is_none(campaign_document):
+    first = campaign_document()["camera"][0]
+    later = {**first, "valid_from": "2020-01-01T12:00:00Z"}
+    first = {**first, "valid_until": "2019-05-01T00:00:00Z"}
+    campaign = campaign_from_mapping(campaign_document(camera=[first, later]))
+    times = np.array(
+        ["2019-04-30T23:59:59.999999", "2019-05-01", "2020-01-01T11:59", "2020-01-01T12"],
+        "datetime64[us]",
+    )
+    assert campaign.epoch_index(times).tolist() == [0, -1, -1, 1]
+    assert campaign.epoch_at(times[2]) is None
+    assert stages.epochs_in(campaign, 2019) == (0,)
+    assert stages.epochs_on(campaign, date(2019, 7, 1)) == ()
+    assert stages.epochs_on(campaign, date(2019, 4, 30)) == (0,)
+
+
+def test_epochs_do_not_overlap_and_end_after_they_begin(campaign_document):
+    first = campaign_document()["camera"][0]
+    later = {**first, "valid_from": "2020-01-01T12:00:00Z"}
+    long = {**first, "valid_until": "2020-02-01"}
+    with pytest.raises(ConfigurationError, match="epochs do not overlap"):
+        campaign_from_mapping(campaign_document(camera=[long, later]))
+    with pytest.raises(ConfigurationError, match="valid_until after valid_from"):
+        campaign_from_mapping(campaign_document(camera=[{**first, "valid_until": "2010-01-01"}]))
+
+
+def test_lens_models_are_told_apart_in_errors(campaign_document):
+    first = campaign_document()["camera"][0]
+    turn = {k: first["lens"][k] for k in ("center_x_px", "center_y_px", "north_deg", "east")}
+    wrong = {**first, "lens": {**turn, "model": "polynomial", "px_per_deg": 1.0}}
+    with pytest.raises(ConfigurationError, match=r"camera\.0\.lens\.px_per_deg_odd: missing"):
+        campaign_from_mapping(campaign_document(camera=[wrong]))
+    with pytest.raises(ConfigurationError, match=r"camera\.0\.lens: .*expected.*equal-area"):
+        campaign_from_mapping(
+            campaign_document(camera=[{**first, "lens": {**turn, "model": "stereographic"}}])
+        )
+
+
+def test_noise_has_as_many_numbers_as_the_layout_has_cells(campaign_document):
+    first = campaign_document()["camera"][0]
+    noise = {"red_dn": [1.0] * 300, "green_dn": 1.0}
+    document = campaign_document(camera=[{**first, "noise": noise}])
+    with pytest.raises(ConfigurationError, match="one for each of 400 cells"):
+        campaign_from_mapping(document)
+    campaign_from_mapping({**document, "cells": {"layout": "beckers", "n": 300}})
 
 
 # --- years -----------------------------------------------------------------------------------

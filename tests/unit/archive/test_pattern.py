@@ -123,6 +123,23 @@ def test_what_a_directory_tells(pattern, directory, expected):
     assert NamePattern(pattern).directory_date(directory) == expected
 
 
+@pytest.mark.parametrize(
+    ("pattern", "of_year", "of_eve"),
+    [
+        ("%Y/%m%d/%Y%m%d_%H%M.jpg", "2020/", "2020/1231/20201231_"),
+        ("%Y%m%d/%H%M.jpg", "2020", "20201231/"),
+        ("KHO 100%%/%y/%Y%j_%H%M.jpg", "KHO 100%/20/2020", "KHO 100%/20/2020366_"),
+        ("%Y/%b/%d/%H%M.jpg", "2020/", "2020/Dec/31/"),
+        ("%H/%Y%m%d_%M.jpg", "", ""),
+        ("cam*/%Y/%m%d_%H%M.jpg", "", ""),
+        ("%Y%m%d_%H%M.jpg", "", ""),
+    ],
+)
+def test_what_the_paths_of_a_year_and_of_a_day_begin_with(pattern, of_year, of_eve):
+    assert NamePattern(pattern).prefix(2020) == of_year
+    assert NamePattern(pattern).prefix(2020, date(2020, 12, 31)) == of_eve
+
+
 TREX = "%Y%m%d_%H%M%S_%f_gill_rgb-*_{exposure_ms}ms_*.png"
 
 

@@ -107,6 +107,29 @@ def test_a_year_is_counted_exactly(objects, june):
     assert cube["n_days_committed"].to_numpy().tolist() == [0] * 5 + [1] + [0] * 6
 
 
+def test_frames_are_counted_under_each_cells_own_mlt(objects, june):
+    """The same committed detections, no image: a cell's frames move by its own offset, exactly."""
+    campaign, days = june
+    own = campaign.model_copy(
+        update={"cube": campaign.cube.model_copy(
+            update={"mlt": "cell", "mlt_elevation_min_deg": 20.0})}
+    )  # fmt: skip
+    publish(objects, own, 2018, days)
+    cube = counts(objects)
+    assert "cell's centre" in cube.attrs["mlt"]
+    offset = cube["cell_mlt_offset_h"].to_numpy()
+    assert np.abs(offset).max() > 1.0
+    high = cube["cell_zenith_deg"].to_numpy() <= 70.0
+    observed = cube["counts"].isel(time=5).sel(outcome="observed", detector="diff").to_numpy()
+    expected = np.zeros((24, 400), int)
+    for cell in np.flatnonzero(high):
+        for slot in (0, 1, 2):  # `commit` says that the station is at slot + 0.5 h
+            expected[int((slot + 0.5 + offset[cell]) % 24), cell] += 1
+    assert np.array_equal(observed, expected)
+    assert (~high).any()
+    assert (observed.sum(axis=1) > 0).sum() > 3  # the station alone would fill three bins
+
+
 def test_frames_in_daylight_are_not_counted(objects, make):
     campaign = make(("diff",))
     found = commit(objects, campaign, "diff", JUNE, sun=-14.9)
