@@ -146,7 +146,7 @@ def month(make_tiny, unsynced, tmp_path, in_memory):  # noqa: ARG001
 
 
 def test_killed_a_hundred_times(month, same_keys, in_memory, tmp_path, chaos_all):
-    n_days, n_outside, n_inside = (120, 80, 40) if chaos_all else (12, 6, 4)
+    n_days, n_outside, n_inside = (120, 100, 40) if chaos_all else (12, 6, 4)
     tiny = month(n_days)
     assert tiny.run(store=in_memory / "serial").code == 0
     chance = random.Random(20211231)
