@@ -164,7 +164,11 @@ def dependencies(
     catalogue: Mapping[date, Sequence[Entry]],
     listing: Listing,
 ) -> tuple[set[date], set[tuple[date, float]]]:
-    """Days, and tails of days, whose hashes a plan compares with committed blocks."""
+    """Days, and tails of days, whose hashes a plan compares with committed blocks.
+
+    Evidence that was made with other settings is stale whatever the frames before midnight
+    are: they are left to its task, which reads them once.
+    """
     chosen = set(years)
     days = {
         day for day in catalogue if day.year in chosen and day_block("frames", "", day) in listing
@@ -174,9 +178,16 @@ def dependencies(
         for label in campaign.detectors
         if (window_s := stages.context_s(campaign, label))
         for day in days
-        if day_block("evidence", label, day) in listing
+        if _has_settings(campaign, label, day, listing.get(day_block("evidence", label, day), ()))
     }
     return days, tails
+
+
+def _has_settings(campaign: Campaign, label: str, day: date, found: Sequence[str]) -> bool:
+    """Tell whether evidence is committed, and with the campaign's settings."""
+    if len(found) != 1 or found[0] in MARKS:
+        return False
+    return found[0][HALF:] == stages.evidence_settings_half(campaign, label, day)
 
 
 class _Planner:
@@ -313,6 +324,12 @@ class _Planner:
         # A label that is not run now keeps what it has, if that is still right.
         collected = todo if mine else {}
         evidence = self._judge(block, wanted, collected, committed, again=again)
+        if (
+            wanted is None
+            and collected.get(block) is Reason.INPUTS
+            and not _has_settings(self.campaign, label, day, self.listing[block])
+        ):
+            collected[block] = Reason.SETTINGS
         if evidence is not None:
             self._judge_detections(label, day, evidence, collected, committed)
         elif mine:

@@ -415,6 +415,19 @@ def test_the_tail_before_a_day_without_evidence_is_not_hashed(world):
     assert dependencies(world.campaign, (2020,), world.catalogue, only) == ({SECOND}, set())
 
 
+def test_the_tail_before_evidence_of_other_settings_is_left_to_its_task(world, small_campaign):
+    changed = small_campaign(detectors__fast__lag_s=world.campaign.detectors["fast"].lag_s * 3)
+    windows = {label: stages.context_s(changed, label) for label in changed.detectors}
+    assert windows["fast"] not in world.known[FIRST].tails
+
+    _, tails = dependencies(changed, (2020,), world.catalogue, world.listing)
+
+    assert {window for _, window in tails} == {windows["diff"]}
+    assert reasons(world.plan(campaign=changed)) == every_day(
+        {"evidence fast": Reason.SETTINGS, "detections fast": Reason.PARENT},
+    )
+
+
 def test_an_empty_plan_says_so():
     plan = Plan((), (), {}, (2020,))
     assert plan.of_year(2020) == ()
