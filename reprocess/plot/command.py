@@ -60,7 +60,7 @@ def add_kinds(kinds: Any) -> None:
 
     kind = _kind(kinds, "compare", "frame, and what each detector saw in it", _compare)
     kind.add_argument(
-        "--time", nargs="+", required=True, metavar="TIME", help="UTC, such as 2021-06-10T11:30:30"
+        "--time", nargs="+", required=True, metavar="TIME", help="UTC, such as 2021-06-10T10:36"
     )
     add_detectors(kind, "labels, in this order; default all")
     kind.add_argument("--stretch", type=float, metavar="COUNTS", help="drawn as full brightness")
