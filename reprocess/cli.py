@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from reprocess.campaign import Campaign
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Declare every verb with its arguments."""
     parser = argparse.ArgumentParser(
         prog="reprocess",
         description="Aurora occurrence from archives of all-sky images.",
@@ -118,7 +118,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb.add_argument("--tiny", action="store_true", help="a few small frames, for trials")
     verb.set_defaults(call=_sample)
 
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         code: int = options.call(options)
     except (LockLost, StoreError, ServiceUnavailable) as error:
