@@ -9,15 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprocess import run
-from reprocess.errors import (
-    ClusterError,
-    ConfigurationError,
-    LockHeld,
-    LockLost,
-    ReprocessError,
-    ServiceUnavailable,
-    StoreError,
-)
+from reprocess.errors import ConfigurationError, ReprocessError
 from reprocess.options import (
     access_of,
     add_access,
@@ -126,15 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         code: int = options.call(options)
-    except (LockLost, StoreError, ServiceUnavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return run.EXIT_FAILED
-    except (ClusterError, LockHeld) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return run.EXIT_CLUSTER
-    except ReprocessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return run.EXIT_CONFIGURATION
+    except (ReprocessError, OSError, KeyboardInterrupt) as error:
+        return run.tell(error)
     return code
 
 

@@ -102,30 +102,36 @@ def run(options: argparse.Namespace) -> int:
         if job.interrupted:
             return EXIT_INTERRUPTED
         return EXIT_COMPLETE if options.dry_run or job.complete else EXIT_FAILED
-    except (ClusterError, LockHeld) as error:
-        print(f"error: {error}", file=sys.stderr)
-        page.write_if_run()
-        return EXIT_CLUSTER
-    except (LockLost, ServiceUnavailable, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        if not isinstance(error, ServiceUnavailable):  # it was waited for long enough
-            page.write_if_run()
-        return EXIT_FAILED
     except ReprocessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CONFIGURATION
-    except OSError as error:
-        print(
-            f"error: {error}; the store, the archive or the disk does not do what was asked of "
-            f"it: what is committed stays, run again when it does",
-            file=sys.stderr,
-        )
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("interrupted: what is committed stays, run again to go on", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        code = tell(error)
+        # A service that is away was waited for long enough.
+        if code != EXIT_CONFIGURATION and not isinstance(error, ServiceUnavailable):
+            page.write_if_run()
+        return code
+    except (OSError, KeyboardInterrupt) as error:
+        return tell(error)
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def tell(error: BaseException) -> int:
+    """Say on standard error what stopped a verb, and return its exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted: what is committed stays, run again to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    text, code = f"error: {error}", EXIT_CONFIGURATION
+    if isinstance(error, (ClusterError, LockHeld)):
+        code = EXIT_CLUSTER
+    elif isinstance(error, (LockLost, ServiceUnavailable, StoreError)):
+        code = EXIT_FAILED
+    elif isinstance(error, OSError):
+        text += (
+            "; the store, the archive or the disk does not do what was asked of it: what is "
+            "committed stays, run again when it does"
+        )
+        code = EXIT_FAILED
+    print(text, file=sys.stderr)
+    return code
 
 
 def log_to_stderr() -> None:
