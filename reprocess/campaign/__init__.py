@@ -20,7 +20,12 @@ from reprocess.campaign.lens import (
     PolynomialLens,
     SkymapLens,
 )
-from reprocess.campaign.load import campaign_from_mapping, load_campaign, store_access
+from reprocess.campaign.load import (
+    campaign_from_mapping,
+    load_campaign,
+    parse_store_access,
+    store_access,
+)
 from reprocess.campaign.section import Settings
 from reprocess.campaign.sky import Cells, Image, Process
 
@@ -52,6 +57,7 @@ __all__ = [
     "StoreAccess",
     "campaign_from_mapping",
     "load_campaign",
+    "parse_store_access",
     "parse_years",
     "store_access",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ from reprocess.strict_yaml import parse_yaml, read_yaml
 
 
 def load_campaign(
-    path: str | Path, overrides: list[str] | None = None, *, store: str | None = None
+    path: str | Path,
+    overrides: list[str] | None = None,
+    *,
+    store: str | None = None,
+    access: StoreAccess | None = None,
 ) -> Campaign:
     """Read and validate a campaign file.
 
@@ -31,6 +36,7 @@ def load_campaign(
     path : YAML file; relative paths inside it are relative to its directory
     overrides : `key.sub=value` strings, values in YAML, applied before validation
     store : replaces the campaign's own store URL
+    access : replaces the campaign's own `store_access`
 
     Raises
     ------
@@ -50,6 +56,8 @@ def load_campaign(
         _apply_override(document, override)
     if store is not None:
         document["store"] = store
+    if access is not None:
+        document["store_access"] = access.model_dump()
     return campaign_from_mapping(document, source=str(path))
 
 
@@ -61,18 +69,23 @@ def campaign_from_mapping(document: dict[str, Any], source: str = "campaign") ->
         raise ConfigurationError(_explain(error, source)) from error
 
 
-def store_access(items: list[str], option: str) -> StoreAccess:
-    """How a store is reached, from `key=value` strings of a command line's option."""
+def store_access(document: Mapping[str, Any], source: str = "access") -> StoreAccess:
+    """How a store on S3 is reached, from keys as in a campaign's `store_access`."""
+    try:
+        return StoreAccess.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, source, StoreAccess)) from error
+
+
+def parse_store_access(items: list[str], option: str) -> StoreAccess:
+    """How a store on S3 is reached, from `key=value` strings of a command line's option."""
     document: dict[str, Any] = {}
     for item in items:
         key, separator, text = item.partition("=")
         if not separator:
             raise ConfigurationError(f"{option} {item}: expected KEY=VALUE")
         document[key] = parse_yaml(text, f"{option} {key}")
-    try:
-        return StoreAccess.model_validate(document)
-    except ValidationError as error:
-        raise ConfigurationError(_explain(error, option, StoreAccess)) from error
+    return store_access(document, option)
 
 
 def _absolute_paths(document: dict[str, Any], base: Path) -> None:
