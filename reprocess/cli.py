@@ -9,150 +9,172 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprocess import run
-from reprocess.errors import (
-    ClusterError,
-    ConfigurationError,
-    LockHeld,
-    LockLost,
-    ReprocessError,
-    ServiceUnavailable,
-    StoreError,
+from reprocess.errors import ConfigurationError, ReprocessError
+from reprocess.options import (
+    access_of,
+    add_access,
+    add_overrides,
+    add_store,
+    add_years,
+    years_of,
 )
 from reprocess.plot import command
 
 if TYPE_CHECKING:
     from reprocess.calibrate import Calibration
+    from reprocess.campaign import Campaign
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code."""
-    parser = argparse.ArgumentParser(prog="reprocess", description=__doc__)
+def make_parser() -> argparse.ArgumentParser:
+    """Declare every verb with its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="reprocess",
+        description="Aurora occurrence from archives of all-sky images.",
+        epilog="`reprocess VERB --help` tells more. Exit codes: 0 complete, 1 something was not "
+        "done or is damaged, 2 wrong campaign, command, archive or store, 3 nowhere to run or "
+        "held by another run, 130 interrupted.",
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    verb = verbs.add_parser("run", help="bring a campaign's stores and cube up to date")
+    verb = _add(verbs, "run", "bring a campaign's stores and cube up to date")
     run.add_arguments(verb)
     verb.set_defaults(call=run.run)
 
-    verb = verbs.add_parser("sample", help="write the simulated sample archive with its truth")
-    verb.add_argument("directory", type=Path)
-    verb.add_argument("--tiny", action="store_true", help="a few small frames, for trials")
-    verb.set_defaults(call=_sample)
-
-    verb = verbs.add_parser("plot", help="draw from the stores")
+    verb = _add(verbs, "plot", "draw from the stores")
     kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
     command.add_kinds(kinds)
-    kind = kinds.add_parser("cells", help="the campaign's sky cells and directions on one image")
-    kind.add_argument("campaign")
-    kind.add_argument("image", type=Path, help="an image file of the campaign's camera")
-    kind.add_argument("output", type=Path, help="picture to write: .png, .pdf or .svg")
+    kind = _add(kinds, "cells", "the campaign's sky cells and directions on one image")
+    _add_campaign(kind)
+    kind.add_argument(
+        "image", metavar="IMAGE", type=Path, help="an image file of the campaign's camera"
+    )
+    command.add_output(kind)
     kind.add_argument("--epoch", metavar="TIME", help="camera epoch valid then; default the last")
-    kind.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+    add_overrides(kind)
     kind.set_defaults(call=_plot_cells)
 
-    verb = verbs.add_parser("calibrate", help="a camera epoch from stars")
-    _calibrate_arguments(verb.add_subparsers(dest="kind", required=True, metavar="KIND"))
-
-    verb = verbs.add_parser("report", help="make the page of a run again, from its store alone")
-    verb.add_argument("store", help="URL of the store")
-    verb.add_argument("output", type=Path, nargs="?", help="file; default runs/<run>/report.html")
-    verb.add_argument("--run", metavar="ID", help="default the last run")
+    verb = _add(verbs, "report", "make the page of a run again, from its store alone")
+    add_store(verb)
     verb.add_argument(
-        "--access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="as in the campaign's store_access: endpoint_url, profile, region, anonymous …",
+        "output", metavar="OUT", type=Path, nargs="?",
+        help="file to write; default runs/<run>/report.html in the store",
     )  # fmt: skip
+    verb.add_argument("--run", metavar="ID", help="default the last run")
     verb.set_defaults(call=_report)
 
-    verb = verbs.add_parser(
-        "noise", help="noise constants of the difference method from aurora-free frames"
+    verb = _add(verbs, "verify", "check a store against its records; repair it")
+    add_store(verb)
+    add_years(verb)
+    verb.add_argument("--campaign", metavar="FILE", help="whose archive the ledger is held against")
+    verb.add_argument(
+        "--repair", metavar="FILE", help="make again what is damaged, with this campaign"
     )
+    verb.add_argument("--cluster", default="local", metavar="NAME", help="where a repair runs")
+    add_overrides(verb)
+    verb.add_argument("--json", action="store_true", help="end with one line of JSON")
+    verb.set_defaults(call=_verify)
+
+    verb = _add(verbs, "copy", "copy a store between disk and S3")
+    verb.add_argument("source", metavar="SOURCE", help="directory or URL of a store")
+    verb.add_argument("target", metavar="TARGET", help="where its copy is, or will be")
+    add_years(verb)
+    for side in ("source", "target"):
+        add_access(verb, f"--{side}-access")
+    verb.set_defaults(call=_copy)
+
+    verb = _add(verbs, "cluster", "try a cluster profile, or print one to copy")
+    kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
+    kind = _add(kinds, "check", "start one worker and say what it finds")
+    kind.add_argument("profile", metavar="PROFILE", help="as for run --cluster")
+    kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
+    add_access(kind)
+    kind.set_defaults(call=_cluster_check)
+    kind = _add(kinds, "show", "print a profile, or the driver's batch script")
+    kind.add_argument("name", metavar="NAME", help="local, slurm, slurm-gpu or driver")
+    kind.set_defaults(call=_cluster_show)
+
+    verb = _add(verbs, "calibrate", "a camera epoch from stars")
+    _calibrate_arguments(verb.add_subparsers(dest="kind", required=True, metavar="KIND"))
+
+    verb = _add(verbs, "noise", "noise constants of the difference method from aurora-free frames")
     _evidence_arguments(verb)
     verb.add_argument("--per-cell", action="store_true", help="one number for each sky cell")
     verb.set_defaults(call=_noise)
 
-    verb = verbs.add_parser("sweep", help="what the difference method flags at other thresholds")
+    verb = _add(verbs, "sweep", "what the difference method flags at other thresholds")
     _evidence_arguments(verb)
     verb.set_defaults(call=_sweep)
 
-    verb = verbs.add_parser("verify", help="check a store against its records; repair it")
-    verb.add_argument("store", help="URL of the store")
-    verb.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020 2023")
-    verb.add_argument("--campaign", metavar="FILE", help="whose archive the ledger is held against")
-    verb.add_argument(
-        "--repair", metavar="CAMPAIGN", help="make again what is damaged, with this campaign"
-    )
-    verb.add_argument("--cluster", default="local", metavar="NAME", help="where a repair runs")
-    verb.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
-    verb.add_argument("--json", action="store_true", help="end with one line of JSON")
-    verb.set_defaults(call=_verify)
-    verb = verbs.add_parser("copy", help="copy a store between disk and S3")
-    verb.add_argument("source", metavar="SOURCE", help="URL or directory of a store")
-    verb.add_argument("target", metavar="TARGET", help="where its copy is, or will be")
-    verb.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020; default all")
-    for side in ("source", "target"):
-        verb.add_argument(
-            f"--{side}-access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-            help="as in the campaign's store_access: endpoint_url, profile, region, anonymous …",
-        )  # fmt: skip
-    verb.set_defaults(call=_copy)
-    verb = verbs.add_parser("cluster", help="try a cluster profile, or print one to copy")
-    kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
-    kind = kinds.add_parser("check", help="start one worker and say what it finds")
-    kind.add_argument("profile", help="as for run --cluster")
-    kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
-    kind.add_argument(
-        "--store-access", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="how it is reached, as store_access in a campaign",
-    )  # fmt: skip
-    kind.set_defaults(call=_cluster_check)
-    kind = kinds.add_parser("show", help="print a profile, or the driver's batch script")
-    kind.add_argument("name", help="local, slurm, slurm-gpu or driver")
-    kind.set_defaults(call=_cluster_show)
+    verb = _add(verbs, "sample", "write the simulated sample archive with its truth")
+    verb.add_argument("directory", metavar="DIRECTORY", type=Path, help="new, or of a sample")
+    verb.add_argument("--tiny", action="store_true", help="a few small frames, for trials")
+    verb.set_defaults(call=_sample)
 
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         code: int = options.call(options)
-    except (LockLost, StoreError, ServiceUnavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return run.EXIT_FAILED
-    except (ClusterError, LockHeld) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return run.EXIT_CLUSTER
-    except ReprocessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return run.EXIT_CONFIGURATION
+    except (ReprocessError, OSError, KeyboardInterrupt) as error:
+        return run.tell(error)
     return code
 
 
+def _add(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    return verb
+
+
+def _add_campaign(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("campaign", metavar="CAMPAIGN", help="campaign YAML")
+
+
 def _calibrate_arguments(kinds: Any) -> None:
-    kind = kinds.add_parser("stars", help="from a table of stars and the pixels they were seen at")
-    kind.add_argument("table", type=Path, help="CSV; columns in docs/cameras.md")
+    kind = _add(kinds, "stars", "from a table of stars and the pixels they were seen at")
+    kind.add_argument("table", metavar="TABLE", type=Path, help="CSV; columns in docs/cameras.md")
     kind.add_argument(
         "--site", nargs="+", type=float, metavar="DEG",
         help="latitude, longitude (degrees) and altitude (m): for stars given by name",
     )  # fmt: skip
-    kind.add_argument("--time", help="UTC of the image, unless the table has time_utc")
+    kind.add_argument(
+        "--time", metavar="TIME", help="UTC of the image, unless the table has time_utc"
+    )
     kind.add_argument(
         "--altitudes", choices=("geometric", "apparent"), default="geometric",
         help="whether the table's elevations hold refraction (default: they do not)",
     )  # fmt: skip
-    kind.add_argument("--image", type=Path, help="the image: gives its size, drawn under the stars")
-    kind.add_argument("--reader", default="still", help="of the image; as archive.reader")
-    kind.add_argument("--size", nargs=2, type=int, metavar="PX", help="width and height, else")
+    kind.add_argument(
+        "--image", metavar="FILE", type=Path,
+        help="the image: gives its size, drawn under the stars",
+    )  # fmt: skip
+    kind.add_argument(
+        "--reader", metavar="NAME", default="still", help="of the image; as archive.reader"
+    )
+    kind.add_argument(
+        "--size", nargs=2, type=int, metavar="PX", help="width and height, without --image"
+    )
     _fit_arguments(kind)
-    kind.add_argument("--valid-from", default="", help="start of the epoch, UTC")
+    kind.add_argument("--valid-from", metavar="TIME", default="", help="start of the epoch, UTC")
     kind.set_defaults(call=_calibrate_stars)
 
-    kind = kinds.add_parser(
-        "images", help="from stars found in a campaign's images; refines its rough camera epochs"
+    kind = _add(
+        kinds, "images", "from stars found in a campaign's images; refines its rough camera epochs"
     )
-    kind.add_argument("campaign")
+    _add_campaign(kind)
     kind.add_argument(
         "--between", nargs=2, metavar="TIME", action="append", default=[],
         help="clear, dark span, UTC; may be repeated; default all of the campaign",
     )  # fmt: skip
-    kind.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
-    kind.add_argument("--magnitude", type=float, default=2.5, help="faintest star, up to 4.5")
-    kind.add_argument("--per-night", type=int, default=40, help="images read of each night")
+    add_overrides(kind)
+    kind.add_argument(
+        "--magnitude", type=float, default=2.5, metavar="V", help="faintest star, up to 4.5"
+    )
+    kind.add_argument(
+        "--per-night", type=int, default=40, metavar="N", help="images read of each night"
+    )
     kind.add_argument(
         "--turn", type=float, default=5.0, metavar="DEG", help="north may be this wrong; 180: any"
     )
@@ -165,56 +187,60 @@ def _calibrate_arguments(kinds: Any) -> None:
 
 def _fit_arguments(kind: argparse.ArgumentParser) -> None:
     kind.add_argument(
-        "--model", choices=("equidistant", "polynomial", "equal-area"), default="polynomial"
-    )
+        "--model", choices=("equidistant", "polynomial", "equal-area"), default="polynomial",
+        help="of the lens; default polynomial",
+    )  # fmt: skip
     kind.add_argument(
         "--terms", type=int, choices=(1, 2, 3, 4), default=2, help="of the polynomial"
     )
-    kind.add_argument("--plot", type=Path, help="picture of the residuals to write")
-    kind.add_argument("--output", type=Path, help="write the camera epoch there, not to the screen")
+    kind.add_argument("--plot", metavar="OUT", type=Path, help="picture of the residuals to write")
+    kind.add_argument(
+        "--output", metavar="FILE", type=Path,
+        help="write the camera epoch there, not to the screen",
+    )  # fmt: skip
 
 
 def _evidence_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("campaign")
-    verb.add_argument("label", help="a detector of kind difference, already run")
+    _add_campaign(verb)
+    verb.add_argument("label", metavar="LABEL", help="a detector of kind difference, already run")
     verb.add_argument(
         "--between", nargs=2, metavar="TIME", required=True, action="append",
         help="span of time, UTC, such as 2021-06-01T10:00 2021-06-01T11:00; may be repeated",
     )  # fmt: skip
-    verb.add_argument("--store", metavar="URL")
-    verb.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+    verb.add_argument("--store", metavar="URL", help="where the stores are; default the campaign's")
+    add_access(verb)
+    add_overrides(verb)
 
 
 def _verify(options: argparse.Namespace) -> int:
     import json
     import logging
 
-    from reprocess.campaign import load_campaign, parse_years
+    from reprocess.campaign import load_campaign
     from reprocess.reconcile import reconcile
     from reprocess.repair import repair_store
     from reprocess.report import CheckLine, ProgressLine
     from reprocess.verify import verify_store
 
     run.log_to_stderr()
-    try:
-        years = parse_years(options.years) if options.years else None
-    except ValueError as error:
-        raise ConfigurationError(f"--years: expected {error}") from error
+    years, access = years_of(options), access_of(options)
     path = options.repair or options.campaign
-    campaign = path and load_campaign(path, options.overrides, store=options.store)
+    campaign = None
+    if path is not None:
+        campaign = load_campaign(path, options.overrides, store=options.store, access=access)
     with CheckLine() as progress:
-        found = verify_store(options.store, years, progress, campaign or None)
-    reconcile(found, campaign or None)
+        found = verify_store(options.store, years, progress, campaign, access)
+    reconcile(found, campaign, access)
     print(found.text())
     documents = {"verification": found.document()}
     sound = found.sound
-    if options.repair and not sound:
+    if options.repair and campaign is not None and not sound:
         say = logging.getLogger("reprocess").info
         with ProgressLine() as done:
             repaired = repair_store(campaign, found, options.cluster, say, done)
         print(f"\n{repaired.text()}\n")
         with CheckLine() as progress:
-            again = verify_store(options.store, years, progress, campaign)
+            again = verify_store(options.store, years, progress, campaign, access)
         print(f"verified again\n{again.text()}")
         documents |= {"repair": repaired.document(), "verified_again": again.document()}
         sound = again.sound and repaired.complete
@@ -232,11 +258,9 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from reprocess.campaign import store_access
     from reprocess.page.write import write_report
 
-    access = store_access(options.access, "--access") if options.access else None
-    print(write_report(options.store, options.run, options.output, access))
+    print(write_report(options.store, options.run, options.output, access_of(options)))
     return 0
 
 
@@ -299,7 +323,7 @@ def _calibrate_images(options: argparse.Namespace) -> int:
     campaign = load_campaign(options.campaign, options.overrides)
     results = calibrate_images(
         campaign,
-        [(start, end) for start, end in options.between],
+        _spans(options),
         model=options.model,
         terms=options.terms,
         v_mag_max=options.magnitude,
@@ -345,36 +369,40 @@ def _finish_calibration(
 
 
 def _noise(options: argparse.Namespace) -> int:
-    from reprocess.campaign import load_campaign
     from reprocess.noise import measure_noise
 
-    campaign = load_campaign(options.campaign, options.overrides, store=options.store)
-    spans = [(start, end) for start, end in options.between]
-    print(measure_noise(campaign, options.label, spans, per_cell=options.per_cell))
+    found = measure_noise(
+        _evidence_campaign(options), options.label, _spans(options), per_cell=options.per_cell
+    )
+    print(found)
     return 0
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from reprocess.campaign import load_campaign
     from reprocess.noise import sweep
 
-    campaign = load_campaign(options.campaign, options.overrides, store=options.store)
-    print(sweep(campaign, options.label, [(start, end) for start, end in options.between]))
+    print(sweep(_evidence_campaign(options), options.label, _spans(options)))
     return 0
 
 
+def _evidence_campaign(options: argparse.Namespace) -> Campaign:
+    from reprocess.campaign import load_campaign
+
+    access = access_of(options)
+    return load_campaign(options.campaign, options.overrides, store=options.store, access=access)
+
+
+def _spans(options: argparse.Namespace) -> list[tuple[str, str]]:
+    return [(start, end) for start, end in options.between]
+
+
 def _copy(options: argparse.Namespace) -> int:
-    from reprocess.campaign import parse_years, store_access
     from reprocess.copy import copy_store
-    from reprocess.errors import ConfigurationError
     from reprocess.stores.objects import open_objects
 
-    try:
-        years = parse_years(options.years) if options.years else None
-    except ValueError as error:
-        raise ConfigurationError(f"--years: expected {error}") from error
-    source = open_objects(options.source, store_access(options.source_access, "--source-access"))
-    target = open_objects(options.target, store_access(options.target_access, "--target-access"))
+    years = years_of(options)
+    source = open_objects(options.source, access_of(options, "--source-access"))
+    target = open_objects(options.target, access_of(options, "--target-access"))
     copied = copy_store(source, target, years, print)
     print(
         f"{copied.blocks} blocks copied ({copied.objects} objects, {copied.size / 1e6:.1f} MB), "
@@ -388,10 +416,9 @@ def _copy(options: argparse.Namespace) -> int:
 
 
 def _cluster_check(options: argparse.Namespace) -> int:
-    from reprocess.campaign import store_access
     from reprocess.clusters.check import check
 
-    access = store_access(options.store_access, "--store-access")
+    access = access_of(options)
     findings = check(
         options.profile, options.store, lambda text: print(text, file=sys.stderr), access
     )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from reprocess.campaign import FlagTable
 from reprocess.errors import ConfigurationError
+from reprocess.extras import require
 
 PARQUET_MAGIC = b"PAR1"
 _UNKNOWN = -1
@@ -187,14 +188,10 @@ def _csv(data: bytes, name: str) -> Mapping[str, Sequence[Any]]:
 
 
 def _parquet(data: bytes, name: str) -> Mapping[str, Sequence[Any]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigurationError(
-            f"cube.flags: {name}: is Parquet, which needs pyarrow; expected CSV, or "
-            f"`pip install 'reprocess[parquet]'`"
-        ) from error
+    require("pyarrow", "parquet", f"cube.flags: {name}: Parquet")
+    import pyarrow
+    import pyarrow.parquet
+
     try:
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
     except (pyarrow.ArrowException, OSError) as error:

@@ -10,7 +10,7 @@ from reprocess.archive.catalogue import scan
 from reprocess.archive.files import local_root
 from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.inputs import DayInputs
-from reprocess.campaign import Campaign, campaign_from_mapping
+from reprocess.campaign import Campaign, StoreAccess, campaign_from_mapping
 from reprocess.errors import ReprocessError, StoreError
 from reprocess.findings import Verification
 from reprocess.stores.objects import ObjectStore, open_objects
@@ -18,7 +18,11 @@ from reprocess.stores.records import HALF, MARKS, Records, half_digest, record_k
 from reprocess.stores.sealed import unseal
 
 
-def reconcile(verification: Verification, campaign: Campaign | None = None) -> None:
+def reconcile(
+    verification: Verification,
+    campaign: Campaign | None = None,
+    access: StoreAccess | None = None,
+) -> None:
     """Compare the frames that a store accounts for with those that its archive holds.
 
     Parameters
@@ -26,6 +30,7 @@ def reconcile(verification: Verification, campaign: Campaign | None = None) -> N
     verification : of the store; what is found is added to it. Only its years are looked at.
     campaign : default that of the store's last run, and then only if its archive is a directory:
         nothing on the network is opened because a store says so
+    access : how an S3 service that keeps the store is reached; default as the campaign says
 
     Notes
     -----
@@ -33,7 +38,9 @@ def reconcile(verification: Verification, campaign: Campaign | None = None) -> N
     of changed contents. What the archive has more or less than the ledger is told as a note, since
     an archive may grow; a ledger that its own record contradicts is a finding.
     """
-    objects = open_objects(verification.store, None if campaign is None else campaign.store_access)
+    if access is None and campaign is not None:
+        access = campaign.store_access
+    objects = open_objects(verification.store, access)
     given = campaign is not None
     campaign = campaign or last_campaign(objects)
     if campaign is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from reprocess import report
-from reprocess.campaign import Campaign, load_campaign, parse_years
+from reprocess.campaign import Campaign, load_campaign
 from reprocess.clusters.open import check_cluster
 from reprocess.errors import (
     ClusterError,
@@ -25,6 +25,15 @@ from reprocess.errors import (
 )
 from reprocess.history import Job, list_runs, new_run_id
 from reprocess.job import run_job
+from reprocess.options import (
+    access_of,
+    add_access,
+    add_detectors,
+    add_overrides,
+    add_years,
+    labels_of,
+    years_of,
+)
 from reprocess.request import Request
 from reprocess.stores.objects import open_objects
 
@@ -35,10 +44,11 @@ EXIT_COMPLETE, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_CLUSTER, EXIT_INTERRUPTED =
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the main job's arguments."""
     parser.add_argument(
-        "campaign", nargs="?", help="campaign YAML; without one the sample campaign is run"
-    )
-    parser.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020 2023")
-    parser.add_argument("--detectors", metavar="A,B", help="labels to run; default all")
+        "campaign", metavar="CAMPAIGN", nargs="?",
+        help="campaign YAML; without one the sample campaign is run",
+    )  # fmt: skip
+    add_years(parser, "the campaign's")
+    add_detectors(parser, "labels to run; default all")
     parser.add_argument(
         "--cluster",
         default="local",
@@ -48,10 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", metavar="URL", help="where the stores are; default the campaign's"
     )
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY.SUB=VALUE", dest="overrides",
-        help="replace values of the campaign",
-    )  # fmt: skip
+    add_access(parser)
+    add_overrides(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be done")
     parser.add_argument(
         "--recompute", nargs="+", action="extend", default=[], metavar="WHAT",
@@ -94,30 +102,36 @@ def run(options: argparse.Namespace) -> int:
         if job.interrupted:
             return EXIT_INTERRUPTED
         return EXIT_COMPLETE if options.dry_run or job.complete else EXIT_FAILED
-    except (ClusterError, LockHeld) as error:
-        print(f"error: {error}", file=sys.stderr)
-        page.write_if_run()
-        return EXIT_CLUSTER
-    except (LockLost, ServiceUnavailable, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        if not isinstance(error, ServiceUnavailable):  # it was waited for long enough
-            page.write_if_run()
-        return EXIT_FAILED
     except ReprocessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CONFIGURATION
-    except OSError as error:
-        print(
-            f"error: {error}; the store, the archive or the disk does not do what was asked of "
-            f"it: what is committed stays, run again when it does",
-            file=sys.stderr,
-        )
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("interrupted: what is committed stays, run again to go on", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        code = tell(error)
+        # A service that is away was waited for long enough.
+        if code != EXIT_CONFIGURATION and not isinstance(error, ServiceUnavailable):
+            page.write_if_run()
+        return code
+    except (OSError, KeyboardInterrupt) as error:
+        return tell(error)
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def tell(error: BaseException) -> int:
+    """Say on standard error what stopped a verb, and return its exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted: what is committed stays, run again to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    text, code = f"error: {error}", EXIT_CONFIGURATION
+    if isinstance(error, (ClusterError, LockHeld)):
+        code = EXIT_CLUSTER
+    elif isinstance(error, (LockLost, ServiceUnavailable, StoreError)):
+        code = EXIT_FAILED
+    elif isinstance(error, OSError):
+        text += (
+            "; the store, the archive or the disk does not do what was asked of it: what is "
+            "committed stays, run again when it does"
+        )
+        code = EXIT_FAILED
+    print(text, file=sys.stderr)
+    return code
 
 
 def log_to_stderr() -> None:
@@ -185,7 +199,10 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _campaign(options: argparse.Namespace) -> tuple[Campaign, Path | None]:
     """The campaign to run, and the sample's directory if it is the sample."""
     if options.campaign is not None:
-        return load_campaign(options.campaign, options.overrides, store=options.store), None
+        access = access_of(options)
+        return load_campaign(
+            options.campaign, options.overrides, store=options.store, access=access
+        ), None
     from reprocess.simulate.archive import write_sample
 
     directory = Path(SAMPLE_DIRECTORY if options.store is None else options.store).absolute()
@@ -198,10 +215,7 @@ def _campaign(options: argparse.Namespace) -> tuple[Campaign, Path | None]:
 
 
 def _run(campaign: Campaign, options: argparse.Namespace, run_id: str) -> Job:
-    try:
-        years = parse_years(options.years) if options.years else campaign.years
-    except ValueError as error:
-        raise ConfigurationError(f"--years: expected {error}") from error
+    years = years_of(options) or campaign.years
     outside = set(years) - set(campaign.years)
     if outside:
         raise ConfigurationError(
@@ -209,9 +223,7 @@ def _run(campaign: Campaign, options: argparse.Namespace, run_id: str) -> Job:
             f"campaign ({', '.join(map(str, campaign.years))})"
         )
     check_cluster(options.cluster)
-    labels = tuple(campaign.detectors)
-    if options.detectors:
-        labels = tuple(dict.fromkeys(options.detectors.split(",")))
+    labels = tuple(labels_of(options) or campaign.detectors)
     request = Request(years, labels, options.cluster, options.dry_run, tuple(options.recompute))
     with report.ProgressLine() as progress:
         say = logging.getLogger("reprocess").info

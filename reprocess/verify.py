@@ -23,7 +23,7 @@ import zarr
 
 from reprocess.archive.frames import FrameStatus
 from reprocess.archive.inputs import Column
-from reprocess.campaign import Campaign, FlagTable
+from reprocess.campaign import Campaign, FlagTable, StoreAccess
 from reprocess.cube.publish import CUBE_PATH
 from reprocess.cube.recount import recount_year
 from reprocess.detectors.detector import EvidenceStatus
@@ -68,6 +68,7 @@ def verify_store(
     years: Iterable[int] | None = None,
     on_progress: Progress = lambda _done, _total: None,
     campaign: Campaign | None = None,
+    access: StoreAccess | None = None,
 ) -> Verification:
     """Check what a store holds against its own records.
 
@@ -76,7 +77,8 @@ def verify_store(
     store_url : directory or fsspec URL
     years : default all that the store holds
     on_progress : told as objects are read
-    campaign : tells how the store is reached, and the flag tables that its cube was counted with
+    campaign : tells the flag tables that the cube was counted with
+    access : how an S3 service is reached; default as the campaign says
 
     Raises
     ------
@@ -89,7 +91,9 @@ def verify_store(
     counted. Memory: the names of all objects, and what counting a year needs. A year that a run is
     writing is not checked, since it changes meanwhile.
     """
-    objects = open_objects(store_url, None if campaign is None else campaign.store_access)
+    if access is None and campaign is not None:
+        access = campaign.store_access
+    objects = open_objects(store_url, access)
     store = _Inventory.take(objects)
     if not store.blocks and not store.hierarchies:
         raise ConfigurationError(

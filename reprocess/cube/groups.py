@@ -19,7 +19,7 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from reprocess.campaign import Cube, FlagTable
+from reprocess.campaign import Cube, FlagTable, StoreAccess
 from reprocess.cube.count import (
     OUTCOMES,
     Counter,
@@ -67,6 +67,7 @@ def count_occurrence(
     flags: Sequence[FlagTable] = (),
     cell_fraction_min: float = 0.5,
     compare: Sequence[str] | None = None,
+    access: StoreAccess | Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Count observed and auroral frames by group, detector, MLT and sky cell.
 
@@ -88,6 +89,7 @@ def count_occurrence(
     mlt, mlt_elevation_min_deg, mlt_bins, mlt_centred, sun_elevation_max_deg,
     moon_elevation_max_deg, moon_illuminated_max, refraction, cell_elevation_min_deg, flags,
     cell_fraction_min, compare : as in the campaign's `cube` section; `compare` defaults to `labels`
+    access : how an S3 service is reached, as `open_cube`
 
     Returns
     -------
@@ -111,7 +113,7 @@ def count_occurrence(
     does not add up over groups. Memory: a month of fractions for each label,
     and the counts.
     """
-    objects = open_objects(store_url) if isinstance(store_url, str) else store_url
+    objects = open_objects(store_url, access) if isinstance(store_url, str) else store_url
     source = _Detections.find(objects, labels, years)
     bins = mlt_bins if by_mlt else 1
     centres, bounds = mlt_bounds(bins, mlt_centred and by_mlt)

@@ -28,16 +28,17 @@ COUNT_DIMS = ("outcome", "detector", "mlt", "cell")
 def open_cube(
     url: str,
     storage_options: Mapping[str, Any] | None = None,
-    access: StoreAccess | None = None,
+    access: StoreAccess | Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Open the occurrence cube of a store, with all counts in memory.
 
     Parameters
     ----------
     url : directory or fsspec URL of the store, or of the `occurrence.zarr` in it
-    storage_options : passed to fsspec; only for URLs
-    access : how an S3 service is reached, as in a campaign's `store_access`; without it and
-        without `storage_options`, as AWS's files and environment say
+    storage_options : passed to fsspec; only for URLs. `access` is then not used
+    access : how an S3 service is reached, such as {"profile": "polar"}, with the keys of a
+        campaign's `store_access`; without it and without `storage_options`, as AWS's files and
+        environment say
 
     Returns
     -------

@@ -7,13 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reprocess.errors import ConfigurationError
+from reprocess.options import (
+    access_of,
+    add_detectors,
+    add_overrides,
+    add_store,
+    add_years,
+    labels_of,
+    years_of,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from reprocess.campaign import Campaign
     from reprocess.plot.stored import Stored
+
+
+EAST = "side of the picture; left as the sky is seen (default), right as on a map"
 
 
 def add_kinds(kinds: Any) -> None:
@@ -23,8 +33,8 @@ def add_kinds(kinds: Any) -> None:
         "--common", action="store_true", default=None,
         help="only where all detectors observed; default so where all were compared",
     )  # fmt: skip
-    kind.add_argument("--detectors", metavar="A,B", help="labels, in this order")
-    kind.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020 2023")
+    add_detectors(kind, "labels, in this order; default all")
+    add_years(kind)
     variant = kind.add_mutually_exclusive_group()
     variant.add_argument("--strip", action="store_true", help="all MLT in one row")
     variant.add_argument(
@@ -46,39 +56,43 @@ def add_kinds(kinds: Any) -> None:
     kind.add_argument("--mlt-bins", type=int, metavar="N", help="with --by; default 4, centred")
     kind.add_argument("--vmax", type=float, metavar="RATE", help="end of the colours, 0 to 1")
     kind.add_argument("--linear", action="store_true", help="linear colours, not square-root")
-    kind.add_argument("--east", choices=("left", "right"), default="left")
+    kind.add_argument("--east", choices=("left", "right"), default="left", help=EAST)
 
     kind = _kind(kinds, "compare", "frame, and what each detector saw in it", _compare)
     kind.add_argument(
-        "--time", nargs="+", required=True, metavar="TIME", help="UTC, such as 2021-06-10T11:30:30"
+        "--time", nargs="+", required=True, metavar="TIME", help="UTC, such as 2021-06-10T10:36"
     )
-    kind.add_argument("--detectors", metavar="A,B", help="labels, in this order")
+    add_detectors(kind, "labels, in this order; default all")
     kind.add_argument("--stretch", type=float, metavar="COUNTS", help="drawn as full brightness")
-    kind.add_argument("--east", choices=("left", "right"), default="left")
+    kind.add_argument("--east", choices=("left", "right"), default="left", help=EAST)
 
     kind = _kind(kinds, "keogram", "a day along the magnetic meridian", _keogram)
     kind.add_argument("--day", required=True, metavar="DAY", help="UTC, such as 2021-06-10")
     kind.add_argument("--hours", nargs=2, type=float, metavar="HOUR", help="first and last, UT")
-    kind.add_argument("--detectors", metavar="A,B", help="labels, in this order")
+    add_detectors(kind, "labels, in this order; default all")
     kind.add_argument("--no-contours", action="store_true", help="no outlines over the frames")
 
     kind = _kind(kinds, "coverage", "frames a day and state of the blocks, by year", _coverage)
-    kind.add_argument("--years", nargs="+", metavar="YEAR", help="such as 2018-2020 2023")
+    add_years(kind)
+
+
+def add_output(kind: argparse.ArgumentParser) -> None:
+    """Declare `OUT`, the picture."""
+    kind.add_argument(
+        "output", metavar="OUT", type=Path, help="picture to write: .png, .pdf or .svg"
+    )
 
 
 def _kind(
     kinds: Any, name: str, text: str, call: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
     kind: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text)
-    kind.add_argument("store", help="URL of the store")
-    kind.add_argument("output", type=Path, help="picture to write: .png, .pdf or .svg")
+    add_store(kind)
+    add_output(kind)
     kind.add_argument(
         "--campaign", metavar="FILE", help="what the store must be of; default its last run's"
     )
-    kind.add_argument(
-        "--set", nargs="+", action="extend", default=[], dest="overrides", metavar="KEY.SUB=VALUE",
-        help="replace values of --campaign, as for the run",
-    )  # fmt: skip
+    add_overrides(kind, "--campaign")
     kind.add_argument(
         "--width", type=float, default=None, metavar="MM",
         help="as printed: 175 (default, two columns) or 85 (one)",
@@ -97,19 +111,18 @@ def _occurrence(options: argparse.Namespace) -> int:
     from reprocess.plot.page import save_figure
     from reprocess.plot.stored import check_cube
 
-    cube = open_cube(options.store)
-    campaign = _campaign(options)
-    if campaign is not None:
-        check_cube(cube, campaign, options.store)
-        _stored(options)
-    years = _years(options)
+    stored = _stored(options)
+    cube = open_cube(options.store, access=stored.access)
+    if stored.given is not None:
+        check_cube(cube, stored.given, options.store)
+    years = years_of(options)
     if years is not None:
         cube = cube.sel(time=cube["time"].dt.year.isin(years))
     if not int(cube["counts"].sum()):
         figure = nothing_figure(cube, _said(years), **_width(options))
         print(save_figure(figure, options.output, options.dpi))
         return 0
-    labels = _labels(options)
+    labels = labels_of(options)
     page: dict[str, Any] = {"detectors": labels, "title": options.title, **_width(options)}
     colours: dict[str, Any] = {
         "vmax": options.vmax, "scale": "linear" if options.linear else "sqrt",
@@ -121,12 +134,12 @@ def _occurrence(options: argparse.Namespace) -> int:
     elif options.dial:
         from reprocess.plot.dial import dial_figure
 
-        figure = dial_figure(cube, **page, **colours, **_magnetic(options, cube))
+        figure = dial_figure(cube, **page, **colours, **_magnetic(stored, cube))
     elif options.by:
         bins = {} if options.mlt_bins is None else {"mlt_bins": options.mlt_bins}
-        flags = _stored(options).campaign.cube.flags if list(cube.attrs.get("flags", ())) else ()
+        flags = stored.campaign.cube.flags if list(cube.attrs.get("flags", ())) else ()
         counts = count_groups(
-            options.store, options.by, like=cube, flags=flags, max_age_h=options.max_age,
+            stored.objects, options.by, like=cube, flags=flags, max_age_h=options.max_age,
             years=years, **bins,
         )  # fmt: skip
         figure = groups_figure(counts, east=options.east, **page, **colours)
@@ -140,7 +153,7 @@ def _compare(options: argparse.Namespace) -> int:
     from reprocess.plot.compare import draw_compare
 
     path = draw_compare(
-        _stored(options), options.time, options.output, detectors=_labels(options),
+        _stored(options), options.time, options.output, detectors=labels_of(options),
         stretch=options.stretch, east=options.east, title=options.title, dpi=options.dpi,
         **_width(options),
     )  # fmt: skip
@@ -153,7 +166,7 @@ def _keogram(options: argparse.Namespace) -> int:
 
     hours = None if options.hours is None else tuple(options.hours)
     path = draw_keogram(
-        _stored(options), options.day, options.output, detectors=_labels(options), hours=hours,
+        _stored(options), options.day, options.output, detectors=labels_of(options), hours=hours,
         contours=not options.no_contours, title=options.title, dpi=options.dpi, **_width(options),
     )  # fmt: skip
     print(path)
@@ -164,53 +177,34 @@ def _coverage(options: argparse.Namespace) -> int:
     from reprocess.plot.coverage import draw_coverage
 
     path = draw_coverage(
-        _stored(options), options.output, years=_years(options), title=options.title,
+        _stored(options), options.output, years=years_of(options), title=options.title,
         dpi=options.dpi, **_width(options),
     )  # fmt: skip
     print(path)
     return 0
 
 
-def _campaign(options: argparse.Namespace) -> Campaign | None:
-    from reprocess.campaign import load_campaign
-
-    if options.campaign is None:
-        return None
-    return load_campaign(options.campaign, options.overrides, store=options.store)
-
-
 def _stored(options: argparse.Namespace) -> Stored:
+    from reprocess.campaign import load_campaign
     from reprocess.plot.stored import Stored
 
-    return Stored(options.store, _campaign(options))
+    campaign = None
+    if options.campaign is not None:
+        campaign = load_campaign(options.campaign, options.overrides, store=options.store)
+    return Stored(options.store, campaign, access_of(options))
 
 
-def _magnetic(options: argparse.Namespace, cube: xr.Dataset) -> dict[str, Any]:
+def _magnetic(stored: Stored, cube: xr.Dataset) -> dict[str, Any]:
     """Emission height and date of cubes that do not say them yet, from the campaign."""
     from reprocess.geometry.calibration import magnetic_epoch
 
     if "emission_height_km" in cube.attrs and "magnetic_epoch" in cube.attrs:
         return {}
-    campaign = _stored(options).campaign
+    campaign = stored.campaign
     return {
         "emission_height_km": campaign.cells.emission_height_km,
         "magnetic_epoch": magnetic_epoch(campaign),
     }
-
-
-def _labels(options: argparse.Namespace) -> list[str] | None:
-    return None if options.detectors is None else list(dict.fromkeys(options.detectors.split(",")))
-
-
-def _years(options: argparse.Namespace) -> tuple[int, ...] | None:
-    from reprocess.campaign import parse_years
-
-    if options.years is None:
-        return None
-    try:
-        return parse_years(options.years)
-    except ValueError as error:
-        raise ConfigurationError(f"--years: expected {error}") from error
 
 
 def _said(years: tuple[int, ...] | None) -> str:

@@ -22,6 +22,7 @@ from reprocess.plot.mapgrid import Maps, count_note, maps_figure
 from reprocess.plot.occurrence import ScaleName, count_maps, head_lines, rate_scale
 from reprocess.plot.page import PAGE_MM, save_figure
 from reprocess.plot.sky import East, sky_of
+from reprocess.stores.objects import ObjectStore
 
 ROWS_MAX = 40
 SECTORS = 4
@@ -116,7 +117,7 @@ def groups_figure(
 
 
 def count_groups(
-    store_url: str,
+    store_url: str | ObjectStore,
     by: str,
     *,
     like: xr.Dataset | None = None,
@@ -131,7 +132,7 @@ def count_groups(
 
     Parameters
     ----------
-    store_url : directory or fsspec URL of the store
+    store_url : directory or fsspec URL of the store; or the store, open
     by : "month" (of the year, all years together), "season" (Lloyd's: November to February,
         the equinoxes, May to August), "year", or the path of a CSV file of times (UTC,
         ISO 8601) and keys, one row a change, with or without a line of names

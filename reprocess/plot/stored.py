@@ -18,7 +18,7 @@ import xarray as xr
 import zarr
 
 from reprocess import stages
-from reprocess.campaign import Campaign, campaign_from_mapping
+from reprocess.campaign import Campaign, StoreAccess, campaign_from_mapping
 from reprocess.cube.selection import attributes
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.request import differences
@@ -40,6 +40,7 @@ class Stored:
     ----------
     url : directory or fsspec URL of the store
     campaign : the campaign that the store is expected to be of; None takes its last run's
+    access : how an S3 service is reached; default as the campaign given says
 
     Raises
     ------
@@ -47,11 +48,16 @@ class Stored:
         If the campaign is another than the store's; says in what.
     """
 
-    def __init__(self, url: str, campaign: Campaign | None = None) -> None:
+    def __init__(
+        self, url: str, campaign: Campaign | None = None, access: StoreAccess | None = None
+    ) -> None:
         self.url = url
-        self.objects = open_objects(url, None if campaign is None else campaign.store_access)
+        if access is None and campaign is not None:
+            access = campaign.store_access
+        self.access = access
+        self.objects = open_objects(url, access)
         self.records = Records(self.objects)
-        self._given = campaign
+        self.given = campaign
         if campaign is not None:
             self._check(campaign)
 
@@ -69,8 +75,8 @@ class Stored:
         ConfigurationError
             If none was given and no run has left one.
         """
-        if self._given is not None:
-            return self._given
+        if self.given is not None:
+            return self.given
         document = self._last_run
         if document is None:
             raise ConfigurationError(

@@ -13,14 +13,14 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import fsspec
 
-from reprocess.campaign import StoreAccess
+from reprocess.campaign import StoreAccess, store_access
 from reprocess.credentials import WHERE_SECRETS_BELONG, holds_secret, redacted
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stores.s3 import AlreadyThere, S3Bucket, is_s3
@@ -71,22 +71,26 @@ class ObjectStore(Protocol):
         ...
 
 
-def open_objects(url: str, access: StoreAccess | None = None) -> ObjectStore:
+def open_objects(url: str, access: StoreAccess | Mapping[str, Any] | None = None) -> ObjectStore:
     """Open the object store at a URL or a local path.
 
     Parameters
     ----------
-    access : how an S3 service is reached; None: as AWS's files and environment say
+    access : how an S3 service is reached, such as {"profile": "polar"}, with the keys of a
+        campaign's `store_access`; None: as AWS's files and environment say
 
     Raises
     ------
     ConfigurationError
-        If no file system serves the URL's protocol, or the URL holds a secret.
+        If no file system serves the URL's protocol, the URL holds a secret, or `access` has
+        a key that is not known.
     """
     if holds_secret(url):
         raise ConfigurationError(
             f"store {redacted(url)}: expected a URL without credentials: {WHERE_SECRETS_BELONG}"
         )
+    if isinstance(access, Mapping):
+        access = store_access(access)
     if is_s3(url):
         return S3Objects(url, access)
     if "://" not in url or url.startswith("file://"):

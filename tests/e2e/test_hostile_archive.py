@@ -2,11 +2,11 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
+from odd_files import make_odd
 
 ODD = {
     "newline": "a\nb",
@@ -38,36 +38,12 @@ def adds_up(outcome):
     return sum(entry["ledger"].values()) == entry["frames_catalogued"]
 
 
-def odd_place(tiny, time, kind):
-    path = tiny.path("2021-12-31", time)
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "circle":
-        path.symlink_to(path.name)
-    elif kind == "nowhere":
-        path.symlink_to("no-such-file.npy")
-    elif kind == "huge":
-        with path.open("wb") as file:
-            file.truncate(1 << 40)
-    elif kind == "socket":
-        here = os.getcwd()  # noqa: PTH109 - a socket's name must be short
-        os.chdir(path.parent)
-        try:
-            with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(path.name)
-        finally:
-            os.chdir(here)
-    return path
-
-
 @pytest.mark.timeout(120)
 def test_what_is_no_plain_file_is_unreadable_and_the_others_are_done(day):
     kinds = ("pipe", "device", "circle", "nowhere", "huge", "socket")
     times = [f"1{hour}:00" for hour in range(2, 8)]
     for time, kind in zip(times, kinds, strict=True):
-        odd_place(day, time, kind)
+        make_odd(day.path("2021-12-31", time), kind)
 
     outcome = day.run()
 

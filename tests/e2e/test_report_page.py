@@ -12,6 +12,7 @@ from reprocess.errors import ClusterError, StoreError
 from reprocess.history import list_runs
 from reprocess.page.write import write_report
 from reprocess.stores.objects import open_objects
+from reprocess.stores.sealed import seal, unseal
 
 DAYS = ("2021-12-31", "2022-01-01")
 
@@ -122,7 +123,8 @@ def done(tmp_path, done_once):
     copy.root = tmp_path / "tiny"
     copy.document = json.loads(json.dumps(tiny.document).replace(str(tiny.root), str(copy.root)))
     for path in copy.store.glob("runs/*/run.json"):
-        path.write_text(path.read_text().replace(str(tiny.root), str(copy.root)))
+        document = json.loads(path.read_text().replace(str(tiny.root), str(copy.root)))
+        path.write_bytes(seal(document))
     return copy
 
 
@@ -143,7 +145,8 @@ def test_it_says_what_ran_and_what_came_of_it(done_once):
     assert "2021-12-31" in page.section("slowest")
     record = next((tiny.store / "records/2022").glob("cube/2022.*.json")).name.split(".")[1]
     assert f"{record[:24]} {record[24:]}" in page.section("digests")
-    weights = json.loads((tiny.store / "records/settings/fcn.json").read_text())["weights"]
+    settings = unseal((tiny.store / "records/settings/fcn.json").read_bytes())["settings"]
+    weights = settings["weights"]
     assert weights in page.section("digests")
     assert "px_per_deg: 0.19" in page.section("settings")
 
@@ -356,9 +359,9 @@ def test_names_are_text_and_never_markup(tiny):
 def test_credentials_in_a_url_are_left_out(done):
     run = list_runs(open_objects(str(done.store)))[-1]
     path = done.store / f"runs/{run}/run.json"
-    document = json.loads(path.read_text())
+    document = unseal(path.read_bytes())
     document["campaign"]["archive"]["url"] = "sftp://me:geheim@host/images"
-    path.write_text(json.dumps(document))
+    path.write_bytes(seal(document))
     write_report(str(done.store), run)
     page = page_of(done)
     assert "geheim" not in page.source

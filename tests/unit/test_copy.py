@@ -179,3 +179,22 @@ def test_access_is_given_on_the_command_line_and_secrets_are_not(campaign, tmp_p
     assert "aws/credentials" in said
     assert cli.main(["copy", "s3://me:hunter2@bucket/x", str(tmp_path / "x")]) == 2
     assert "hunter2" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted: what is committed stays"),
+        (LockHeld("another run"), 3, "error: another run"),
+    ],
+)
+def test_a_verb_that_is_stopped_ends_with_a_line_and_its_code(
+    tmp_path, monkeypatch, capsys, error, code, said
+):
+    def stop(*_arguments):
+        raise error
+
+    monkeypatch.setattr("reprocess.copy.copy_store", stop)
+    assert cli.main(["copy", str(tmp_path / "a"), str(tmp_path / "b")]) == code
+    assert capsys.readouterr().err.startswith(said)

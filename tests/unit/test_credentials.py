@@ -3,7 +3,7 @@
 import pytest
 
 from reprocess import stages
-from reprocess.campaign import campaign_from_mapping, load_campaign, store_access
+from reprocess.campaign import campaign_from_mapping, load_campaign, parse_store_access
 from reprocess.credentials import holds_secret, is_secret_name, redacted
 from reprocess.errors import ConfigurationError
 
@@ -84,9 +84,9 @@ def test_how_a_service_is_reached_enters_no_fingerprint(small_campaign):
 
 
 def test_access_from_a_command_line():
-    access = store_access(["profile=polar", "single_writer=true", "retry_for_s=5"], "--x")
+    access = parse_store_access(["profile=polar", "single_writer=true", "retry_for_s=5"], "--x")
     assert (access.profile, access.single_writer, access.retry_for_s) == ("polar", True, 5.0)
     with pytest.raises(ConfigurationError, match="did you mean profile"):
-        store_access(["profle=polar"], "--x")
+        parse_store_access(["profle=polar"], "--x")
     with pytest.raises(ConfigurationError, match="KEY=VALUE"):
-        store_access(["polar"], "--x")
+        parse_store_access(["polar"], "--x")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +15,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 import reprocess
-from reprocess import stages
+from reprocess import cli, stages
 from reprocess.archive.inputs import Column
 from reprocess.campaign import Campaign, Settings, load_campaign
 from reprocess.clusters.profiles import LocalProfile, SlurmProfile
@@ -22,7 +25,9 @@ from reprocess.plan import Reason
 from reprocess.stores.layout import YearLayout
 from reprocess.stores.objects import MemoryObjects
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "cluster/README.md", *sorted(DOCS.rglob("*.md"))]
 SAMPLE = Path(reprocess.__file__).parent / "simulate" / "sample.yaml"
 SECTION = "section"
 REQUIRED = "required"
@@ -138,9 +143,76 @@ def test_every_reason_and_ledger_column_is_explained() -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     broken = [
-        f"{page.relative_to(DOCS)}: {link}"
-        for page in sorted(DOCS.rglob("*.md"))
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in PAGES
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
         if not (page.parent / link).exists()
     ]
     assert broken == []
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    links = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#:]+)\)", _page("index.md"))}
+    assert {page for page in PAGES if page.name != "index.md"} - links == set()
+
+
+def test_every_module_and_package_is_in_the_index() -> None:
+    source = Path(reprocess.__file__).parent
+    found = {path.stem for path in source.glob("*.py")} - {"__init__"}
+    found |= {path.parent.name for path in source.glob("*/__init__.py")}
+    table = _page("index.md").partition("## The code")[2]
+    listed = Counter(
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.M)
+        for name in re.findall(r"`(.*?)`", row)
+    )
+    assert listed == Counter(found)
+
+
+def test_every_dependency_is_explained_once() -> None:
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    wanted = {("", _distribution(text)) for text in project["dependencies"]}
+    for extra, packages in project["optional-dependencies"].items():
+        wanted |= {(extra, _distribution(text)) for text in packages}
+    wanted = {(extra, name) for extra, name in wanted if name != "reprocess"}
+    required, _, extras = _page("dependencies.md").partition("Extras, installed by name")
+    listed = [("", row) for row in re.findall(r"^\| ([\w, -]+) \|", required, re.M)]
+    listed += re.findall(r"^\| `(\w+)` \| ([\w, -]+) \|", extras, re.M)
+    explained = Counter(
+        (extra, name) for extra, names in listed for name in names.split(", ") if name != "package"
+    )
+    assert explained == Counter(wanted)
+
+
+def _distribution(text: str) -> str:
+    return re.split(r"[\[>=<; ]", text)[0]
+
+
+def _commands(page: Path) -> Iterator[str]:
+    """Lines of a page that are commands of ours, without comments and redirections."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    ours = r"^ *(?:[^\s`]*python -m reprocess\.run|reprocess)(?: .*)?$"
+    for line in re.findall(ours, text, re.M):
+        command = re.split(r"  +#| #| > |, ", line)[0].strip()
+        command = re.sub(r"^\S*python -m reprocess\.run", "reprocess run", command)
+        if " is " not in command and "KIND" not in command:
+            yield command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_on_a_page_is_one(page: Path) -> None:
+    for command in _commands(page):
+        cli.make_parser().parse_args(shlex.split(command)[1:])
+    for words in re.findall(r"`reprocess ([a-z]+(?: [a-z]+)?)", page.read_text(encoding="utf-8")):
+        _check_verb(words.split(" "))
+
+
+def _check_verb(words: list[str]) -> None:
+    parser = cli.make_parser()
+    for word in words:
+        kinds = [a for a in parser._actions if isinstance(a.choices, dict)]
+        if not kinds:
+            return
+        assert word in kinds[0].choices, " ".join(words)
+        parser = kinds[0].choices[word]

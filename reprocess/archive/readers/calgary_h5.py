@@ -15,7 +15,8 @@ from reprocess.archive.readers.reader import (
     parse_time,
     three_channels,
 )
-from reprocess.errors import ConfigurationError, UnreadableFrame
+from reprocess.errors import UnreadableFrame
+from reprocess.extras import require
 
 H5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ERRORS = (
@@ -61,13 +62,9 @@ class CalgaryH5Reader:
 
 
 def _open(data: bytes, *, pixels: bool) -> tuple[list[Image], list[FrameHeader]]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ConfigurationError(
-            "archive.reader: calgary_h5 needs h5py, which is not installed; "
-            "expected `pip install 'reprocess[hdf5]'`"
-        ) from error
+    require("h5py", "hdf5", "archive.reader: calgary_h5")
+    import h5py
+
     if not data:
         raise UnreadableFrame("empty file (0 bytes)")
     if not data.startswith(H5_MAGIC):

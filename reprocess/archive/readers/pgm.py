@@ -79,8 +79,7 @@ class PgmReader:
 
     def read(self, data: bytes) -> Image:
         """Decode the one frame of a file; see `Reader.read`."""
-        unpacked = _unpacked(data)
-        return only([_image(unpacked, frame) for frame in _frames(unpacked)])
+        return only(self.read_all(data))
 
     def headers(self, data: bytes) -> list[FrameHeader]:
         """Read each frame's comments; see `Reader.headers`."""

@@ -1,9 +1,7 @@
 """Only plain files of a sane size are read, whatever a name leads to."""
 
-import os
-import socket
-
 import pytest
+from odd_files import make_odd
 
 from reprocess.archive.files import FILE_BYTES_MAX, ArchiveBytes
 from reprocess.archive.regular import read_regular
@@ -14,29 +12,6 @@ from reprocess.errors import UnreadableFrame
 @pytest.fixture
 def archive(tmp_path):
     return ArchiveBytes(Archive(url=str(tmp_path), pattern="%Y%m%d_%H%M%S.npy"))
-
-
-def make(path, kind):
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "socket":
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "circle":
-        path.symlink_to(path.name)
-    elif kind == "nowhere":
-        path.symlink_to("no-such-file")
-    elif kind == "directory":
-        path.mkdir()
-    elif kind == "huge":
-        with path.open("wb") as file:
-            file.truncate(1 << 40)  # sparse: takes no room on the disk
-    elif kind == "below a file":
-        path.write_bytes(b"x")
-        return path / "frame.npy"
-    return path
 
 
 @pytest.mark.parametrize(
@@ -53,9 +28,8 @@ def make(path, kind):
     ],
 )
 @pytest.mark.timeout(20)
-def test_what_is_no_plain_file_is_an_unreadable_frame(archive, tmp_path, monkeypatch, kind, says):
-    monkeypatch.chdir(tmp_path)  # a socket's name must be short
-    found = make(tmp_path / "f.npy" if kind != "socket" else type(tmp_path)("f.npy"), kind)
+def test_what_is_no_plain_file_is_an_unreadable_frame(archive, tmp_path, kind, says):
+    found = make_odd(tmp_path / "f.npy", kind)
     name = "f.npy" + ("/frame.npy" if found.name == "frame.npy" else "")
 
     with pytest.raises(UnreadableFrame, match=says):
