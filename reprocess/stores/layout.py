@@ -216,6 +216,7 @@ def lay_out(
     recorded = _recorded(objects, layout.path)
     coordinates = {f"{layout.path}/{coordinate.name}" for coordinate in layout.coordinates}
     lacking: dict[str, bytes] = {}
+    outgrown: list[str] = []
 
     def read(key: str) -> bytes | None:
         try:
@@ -236,20 +237,20 @@ def lay_out(
         reshaped = _another_shape(key, present, data)
         array = key.removesuffix("/zarr.json")
         # A coordinate, such as one of each camera epoch, holds nothing of any day.
-        if reshaped and array in coordinates:
-            guard()
-            objects.delete_tree(f"{array}/c")
-            lacking |= {k: v for k, v in wanted.items() if k.startswith(f"{array}/c/")}
-        elif reshaped and not replace:
+        if reshaped and not replace and array not in coordinates:
             raise StoreError(
                 f"{objects.url}/{key}: found an array of {reshaped}; the image size, cadence or "
                 f"cells changed under this store: run with --recompute frames, or give the "
                 f"campaign a new store"
             )
-        elif reshaped:
-            guard()
-            objects.delete_tree(f"{array}/c")
+        if reshaped:
+            outgrown.append(f"{array}/c")
         lacking[key] = data
+    # Only now, so that a refused layout leaves everything as it was.
+    for chunks in outgrown:
+        guard()
+        objects.delete_tree(chunks)
+        lacking |= {key: data for key, data in wanted.items() if key.startswith(f"{chunks}/")}
     write_objects(objects, layout.path, wanted, lacking, recorded, guard=guard)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from reprocess.execute import Execution
 from reprocess.history import pace
+from reprocess.stores.sealed import seal
 from reprocess.worker import WHOLE, TaskResult
 
 
@@ -20,7 +21,7 @@ def profile(tiny):
 def remember(tiny, run, cluster, s_per_frame):
     path = tiny.store / "runs" / run / "run.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"request": {"cluster": cluster}, "block_s_per_frame": s_per_frame}))
+    path.write_bytes(seal({"request": {"cluster": cluster}, "block_s_per_frame": s_per_frame}))
 
 
 def test_a_day_that_takes_more_than_half_is_refused_before_anything_is_submitted(tiny, profile):

@@ -6,7 +6,6 @@ import json
 import os
 import random
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,11 +113,11 @@ def test_a_file_removed_after_the_listing_has_a_reason_for_a_digest(archive):
 
 
 def test_trouble_of_the_machine_is_not_a_property_of_the_frame(archive, monkeypatch):
-    def fail(_self):
+    def fail(_path, _bytes_max):
         raise OSError(errno.EIO, "Input/output error")
 
     archive.write({_frame("000000"): b"one"})
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr("reprocess.archive.files.read_regular", fail)
     with pytest.raises(OSError, match="Input/output error"):
         _read(archive)
 

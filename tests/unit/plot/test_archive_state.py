@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -10,6 +11,8 @@ from reprocess.errors import ConfigurationError
 from reprocess.plot.archive_state import State, YearState, read_years
 from reprocess.plot.coverage import coverage_figure, draw_coverage
 from reprocess.plot.stored import Stored
+from reprocess.stores.objects import open_objects
+from reprocess.stores.records import Records, day_block
 
 LAST, EVE = date(2021, 12, 31), date(2021, 12, 30)
 
@@ -51,10 +54,12 @@ def test_a_changed_threshold_makes_the_detections_of_one_label_stale(drawn_store
 
 
 def test_a_parent_made_again_makes_what_is_below_stale(copied):
-    path = _record(copied, "evidence", "fcn", LAST)
-    name = path.name.split(".")
-    name[1] = "0" * 24 + name[1][24:]
-    path.rename(path.with_name(".".join(name)))
+    records = Records(open_objects(str(copied)))
+    block = day_block("evidence", "fcn", LAST)
+    found = _record(copied, "evidence", "fcn", LAST).name.split(".")[1]
+    again = replace(records.read(block, found), fingerprint="0" * 24 + found[24:])
+    records.delete(block, [found])
+    records.write(again)
     (year, _) = read_years(Stored(str(copied)))
     assert year.blocks["detections", "fcn"][LAST] is State.STALE
     assert year.blocks["evidence", "diff"][LAST] is State.DONE
