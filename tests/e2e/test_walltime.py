@@ -21,12 +21,14 @@ def profile(tiny):
 def remember(tiny, run, cluster, s_per_frame):
     path = tiny.store / "runs" / run / "run.json"
     path.parent.mkdir(parents=True)
-    path.write_bytes(seal({"request": {"cluster": cluster}, "block_s_per_frame": s_per_frame}))
+    path.write_bytes(
+        seal({"run": run, "request": {"cluster": cluster}, "block_s_per_frame": s_per_frame})
+    )
 
 
 def test_a_day_that_takes_more_than_half_is_refused_before_anything_is_submitted(tiny, profile):
     tiny.put_days("2021-12-31")  # 4 frames
-    remember(tiny, "20210101T000000Z-a", profile, 80.0)
+    remember(tiny, "20210101T000000Z-aaaaaa", profile, 80.0)
     outcome = tiny.run("--cluster", profile)
     assert outcome.code == 2
     assert "walltime: found 10 min, but 2021-12-31 with its 4 frames" in outcome.err
@@ -37,10 +39,10 @@ def test_a_day_that_takes_more_than_half_is_refused_before_anything_is_submitted
 
 def test_the_last_run_with_this_profile_counts_and_no_other(tiny, profile):
     tiny.put_days("2021-12-31")
-    remember(tiny, "20210101T000000Z-a", profile, 80.0)
-    remember(tiny, "20220101T000000Z-b", profile, 1.0)
-    remember(tiny, "20230101T000000Z-c", "local", 80.0)
-    remember(tiny, "20240101T000000Z-d", profile, None)
+    remember(tiny, "20210101T000000Z-aaaaaa", profile, 80.0)
+    remember(tiny, "20220101T000000Z-bbbbbb", profile, 1.0)
+    remember(tiny, "20230101T000000Z-cccccc", "local", 80.0)
+    remember(tiny, "20240101T000000Z-dddddd", profile, None)
     assert tiny.run("--cluster", profile, "--dry-run").code == 0
     assert tiny.run("--cluster", "local", "--dry-run").code == 0
 
@@ -48,7 +50,7 @@ def test_the_last_run_with_this_profile_counts_and_no_other(tiny, profile):
 def test_days_whose_images_are_not_read_again_are_not_counted(tiny, profile):
     tiny.put_days("2021-12-31")
     assert tiny.run().code == 0
-    remember(tiny, "20990101T000000Z-a", profile, 999.0)
+    remember(tiny, "20990101T000000Z-aaaaaa", profile, 999.0)
     tiny.document["detectors"]["diff"]["threshold_dn"] = 6.0
     assert tiny.run("--cluster", profile, "--dry-run").code == 0
 
