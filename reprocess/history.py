@@ -15,7 +15,7 @@ from reprocess.archive.catalogue import Catalogue
 from reprocess.campaign import Campaign
 from reprocess.cube.publish import Published
 from reprocess.detectors.runtimes import available_cores
-from reprocess.errors import StoreError
+from reprocess.errors import ConfigurationError, StoreError
 from reprocess.execute import Execution
 from reprocess.plan import Plan
 from reprocess.request import Request
@@ -168,15 +168,17 @@ def read_run(objects: ObjectStore, run_id: str) -> dict[str, Any]:
 
     Raises
     ------
+    ConfigurationError
+        If there is no such run.
     StoreError
-        If there is no such run, or its object is not what a run writes.
+        If its object is not what a run writes.
     """
     key = run_key(run_id, "run.json")
     try:
         document = unseal(objects.read(key), required=False)
     except FileNotFoundError as error:
         known = ", ".join(list_runs(objects)[-5:]) or "none"
-        raise StoreError(
+        raise ConfigurationError(
             f"{objects.url}: found no {key}, expected one of its runs (the last: {known})"
         ) from error
     except ValueError as error:
