@@ -27,7 +27,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     add_overrides(verb)
     verb.add_argument("--size", type=int, metavar="PX", help="default the campaign's, or 256")
     verb.add_argument(
-        "--lag", type=float, default=120.0, metavar="S", help="of the difference; default 120"
+        "--lag", type=float, metavar="S", help="of the difference; default the campaign's, or 120"
     )
     verb.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("evaluation"),

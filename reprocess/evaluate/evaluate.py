@@ -24,6 +24,7 @@ from reprocess.labels import LabelIndex, LabelledSet, read_index, read_labels, s
 from reprocess.labels.splits import Split, read_split, split_from_document
 
 SIZE_PX = 256
+LAG_S = 120.0
 FAMILY = "family"
 """Condition that only simulated images have: the family of scenes they are drawn from."""
 FLATTERS = (
@@ -57,7 +58,8 @@ class Choice:
     campaign : whose cells, cell rule and difference detectors are used, and whose camera epochs
         for cameras that the set does not describe
     size_px : side of the processed images; default the campaign's, or 256
-    lag_s, lag_tolerance_s, sky_shift_max_dn : of the difference method
+    lag_s : of the difference method; default that of the campaign's first, or 120 s
+    lag_tolerance_s, sky_shift_max_dn : of the difference method
     """
 
     weights: str
@@ -66,7 +68,7 @@ class Choice:
     part: str = "test"
     campaign: Campaign | None = None
     size_px: int | None = None
-    lag_s: float = 120.0
+    lag_s: float | None = None
     lag_tolerance_s: float = 15.0
     sky_shift_max_dn: float = 20.0
 
@@ -124,6 +126,7 @@ def evaluate(choice: Choice, progress: Callable[[int, int], None] | None = None)
             f"the split is of a labelled set of digest {split.labels}, {choice.data} has "
             f"{labels.digest}; split it again, or evaluate the set that was split"
         )
+    lag_s = choice.lag_s if choice.lag_s is not None else _campaign_lag(campaign)
     cell_share = 0.5 if campaign is None else campaign.cube.cell_fraction_min
     limit = fraction_min(cell_share)
     views = Views(labels.cameras, size_px, campaign)
@@ -133,14 +136,14 @@ def evaluate(choice: Choice, progress: Callable[[int, int], None] | None = None)
         lambda images: runtime.logits(images, available_cores()),
         views,
         limit,
-        lag_s=choice.lag_s,
+        lag_s=lag_s,
         lag_tolerance_s=choice.lag_tolerance_s,
         sky_shift_max_dn=choice.sky_shift_max_dn,
         progress=(lambda _: None) if progress is None else lambda n: progress(n, len(labels)),
     )
     rule = pixel_rule(measured.colours)
     counts, doubt = colour_pixels(labels, measured.bands, rule)
-    rules = [] if campaign is None else _campaign_rules(choice, campaign, labels, measured)
+    rules = [] if campaign is None else _campaign_rules(lag_s, campaign, labels, measured)
     tables = make_tables(measured, labels.index, views.cells, limit, (rule, counts, doubt), rules)
     facts = {
         "weights": {
@@ -157,7 +160,7 @@ def evaluate(choice: Choice, progress: Callable[[int, int], None] | None = None)
             "campaign": None if campaign is None else campaign.name,
             "cell_share_min": cell_share,
             "threshold": 0.5,
-            "lag_s": choice.lag_s,
+            "lag_s": lag_s,
             "lag_tolerance_s": choice.lag_tolerance_s,
             "sky_shift_max_dn": choice.sky_shift_max_dn,
         },
@@ -205,13 +208,21 @@ def _campaign_cameras(campaign: Campaign, index: LabelIndex) -> dict[str, Camera
     return found
 
 
+def _campaign_lag(campaign: Campaign | None) -> float:
+    """The lag of the campaign's first difference detector, seconds."""
+    for settings in () if campaign is None else campaign.detectors.values():
+        if isinstance(settings, Difference):
+            return settings.lag_s
+    return LAG_S
+
+
 def _campaign_rules(
-    choice: Choice, campaign: Campaign, labels: LabelledSet, measured: Measured
+    lag_s: float, campaign: Campaign, labels: LabelledSet, measured: Measured
 ) -> list[CampaignRule]:
     """What the campaign's own difference detectors flag; those of another lag are left out."""
     rules = []
     for label, settings in campaign.detectors.items():
-        if not isinstance(settings, Difference) or settings.lag_s != choice.lag_s:
+        if not isinstance(settings, Difference) or settings.lag_s != lag_s:
             continue
         flags = np.zeros(measured.share.shape, np.bool_)
         for camera, epoch in labels.cameras.items():

@@ -53,14 +53,16 @@ def frame_groups(
     The Moon's elevation is cut at the horizon and at 10 degrees.
     """
     aurora = np.asarray(truly(share, fraction_min).any(axis=1), np.bool_)
-    yield FrameGroup("image", "with aurora", aurora)
-    yield FrameGroup("image", "without aurora", ~aurora)
+    for value, rows in (("with aurora", aurora), ("without aurora", ~aurora)):
+        if rows.any():
+            yield FrameGroup("image", value, rows)
     columns = {"station": index.station, "camera": index.camera, **index.conditions}
     for name, values in columns.items():
         if values.dtype.kind == "f":
             groups = list(_by_number(name, values))
         else:
             groups = [(str(v), values == v) for v in np.unique(values) if str(v)]
+        groups = [(value, rows) for value, rows in groups if rows.any()]
         if 2 <= len(groups) <= VALUES_MAX:
             for value, rows in groups:
                 yield FrameGroup(name, value, rows)

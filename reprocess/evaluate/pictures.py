@@ -19,10 +19,11 @@ from reprocess.evaluate.sky import INVISIBLE
 from reprocess.labels import AURORA, UNJUDGED
 from reprocess.plot.page import COLUMN_MM, PAGE_MM, TEXT_PT, Page
 
-DPI = 190
+DPI, IMAGE_DPI = 190, 140
 NETWORK_INK, COLOUR_INK, FAINT_INK = "#0072b2", "#d55e00", "#8c8c8c"
 HIT, FALSE, MISSED, OPEN = "#009e73", "#d55e00", "#56b4e9", "#b0b0b0"
 STRETCH_PERCENT = 99.5
+APART = np.timedelta64(30, "m")
 
 
 def draw_reliability(found: Evaluation) -> bytes:
@@ -59,25 +60,39 @@ def draw_thresholds(found: Evaluation) -> bytes:
     axes.plot(c.threshold, c.pixel_precision, color=COLOUR_INK, lw=0.8, label="precision, pixels")
     axes.plot(c.threshold, c.pixel_recall, color=HIT, lw=0.8, label="recall, pixels")
     axes.axvline(0.5, color=FAINT_INK, lw=0.7)
-    axes.plot([c.best], [c.best_f1], "v", color=NETWORK_INK, ms=5, label=f"best, at {c.best:.2f}")
+    axes.plot([c.best], [c.best_f1], "v", color=NETWORK_INK, ms=5, label=f"best, at {c.best:.3f}")
     axes.legend(fontsize=TEXT_PT - 1, loc="lower center", frameon=False)
     return _png(page.figure)
 
 
 def worst_images(found: Evaluation, n: int) -> list[tuple[str, list[Wrong]]]:
-    """The images with most missed, most falsely flagged, and of middling error: n of each."""
+    """The images with most missed, most falsely flagged, and of middling error: n of each.
+
+    Neighbouring minutes fail alike, so of one camera's images those of a kind are half an hour
+    apart.
+    """
     wrong = list(found.tables.wrong)
-    missed = sorted(wrong, key=lambda w: -w.missed)[:n]
-    false = sorted(wrong, key=lambda w: -w.false)[:n]
+    time = found.labels.time
+    missed = _apart(sorted(wrong, key=lambda w: -w.missed), time, n)
+    false = _apart(sorted(wrong, key=lambda w: -w.false), time, n)
     both = {w.row for w in missed} | {w.row for w in false}
     rest = [w for w in wrong if w.row not in both and w.true > 0]
-    start = max((len(rest) - n) // 2, 0)
     groups = [
         ("Most aurora missed", [w for w in missed if w.missed > 0]),
         ("Most sky falsely flagged", [w for w in false if w.false > 0]),
-        ("In the middle of all images with aurora", rest[start : start + n]),
+        ("In the middle of all images with aurora", _apart(rest[len(rest) // 2 :], time, n)),
     ]
     return [(title, listed) for title, listed in groups if listed]
+
+
+def _apart(wrong: Sequence[Wrong], time: NDArray[np.datetime64], n: int) -> list[Wrong]:
+    """The first n that are no neighbours: half an hour apart, or of different cameras."""
+    kept: list[Wrong] = []
+    for w in wrong:
+        near = (k for k in kept if k.camera == w.camera and abs(time[k.row] - time[w.row]) < APART)
+        if len(kept) < n and next(near, None) is None:
+            kept.append(w)
+    return kept
 
 
 def draw_images(found: Evaluation, listed: Sequence[Wrong]) -> bytes:
@@ -118,7 +133,7 @@ def draw_images(found: Evaluation, listed: Sequence[Wrong]) -> bytes:
             f"of the judged sky, missed {100 * wrong.missed:.1f} %, falsely flagged "
             f"{100 * wrong.false:.1f} %", ha="left", size=TEXT_PT - 0.5,
         )  # fmt: skip
-    return _png(page.figure)
+    return _png(page.figure, IMAGE_DPI)
 
 
 def draw_key() -> bytes:
@@ -188,7 +203,7 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, dpi: int = DPI) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
     return stream.getvalue()

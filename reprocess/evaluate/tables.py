@@ -147,8 +147,7 @@ class _Book:
         return Score(
             by, value, unit, method, on, truth, int(some.sum()), len(np.unique(self.day[some])),
             Confusion(hits, false, missed, clear),
-            day_interval(per_day, lambda s: _divide(2 * s[:, 3], 2 * s[:, 3] + s[:, 1] + s[:, 2])),
-            day_interval(per_day, lambda s: _divide(s[:, 3], s[:, 3] + s[:, 1] + s[:, 2])),
+            day_interval(per_day, _f1_of), day_interval(per_day, _iou_of),
         )  # fmt: skip
 
 
@@ -379,6 +378,18 @@ def _wrong(measured: Measured, index: LabelIndex) -> Iterator[Wrong]:
 
 def _rule_text(rule: ColourRule) -> str:
     return f"mean (R+G+B)/3 >= {rule.brightness_dn:.1f} DN and G-(R+B)/2 >= {rule.excess_dn:.1f} DN"
+
+
+def _f1_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F1 of (draw, outcome) sums; a draw of days without true aurora has none."""
+    _, false, missed, hits = sums.T
+    return np.where(hits + missed > 0, _divide(2 * hits, 2 * hits + false + missed), np.nan)
+
+
+def _iou_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same of intersection over union."""
+    _, false, missed, hits = sums.T
+    return np.where(hits + missed > 0, _divide(hits, hits + false + missed), np.nan)
 
 
 def _divide(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -137,8 +137,8 @@ def _conditions(t: Tables, unit: str) -> Table | None:
         f"By condition, {unit}s",
         "Each condition by itself: conditions come together in the sky, and these rows do not take "
         "them apart. Without true aurora there is no F1; the false share then says it all.",
-        ("", "", "images", "days", "true", "network P", "R", "F1", "95 %", "false", "colour F1",
-         "false"),
+        ("", "", "images", "days", "true", "network: precision", "recall", "F1", "95 %", "false",
+         "colour: F1", "false"),
         tuple(rows), 2,
     )  # fmt: skip
 
@@ -154,8 +154,8 @@ def _places(t: Tables) -> Table | None:
     return Table(
         "By elevation ring, cells",
         "The rings of the sky cells, horizon first.",
-        ("elevation", "images", "days", "true", "network P", "R", "F1", "95 %", "false",
-         "colour F1", "false"),
+        ("elevation", "images", "days", "true", "network: precision", "recall", "F1", "95 %",
+         "false", "colour: F1", "false"),
         tuple(rows),
     )  # fmt: skip
 
@@ -191,7 +191,11 @@ def _recalls(t: Tables) -> Table | None:
 
 def _occurrence(t: Tables) -> Table:
     rows = []
+    # Rings where all methods are: on the images with a pair, if there are any.
+    rings = PAIRS if any(rate.on == PAIRS for rate in t.occurrence) else EVERY
     for rate in t.occurrence:
+        if rate.by != ALL and rate.on != rings:
+            continue
         group = "all cells" if rate.by == ALL else rate.value
         on = "all images" if rate.on == EVERY else "images with a pair"
         rows.append(
