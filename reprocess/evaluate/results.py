@@ -17,7 +17,8 @@ class Score:
     ----------
     by, value : the group, such as "elevation", "10 to 18 deg"
     unit : "pixel" or "cell"
-    method : "network", "colour and brightness", "difference", or a campaign's label
+    method : "network", "colour and brightness", "difference, tuned", or a
+        campaign's own ("LABEL, campaign")
     on : "all" images, or those with a partner a lag before ("pairs")
     truth : "t", or "t or t - lag": aurora that has left counts as well
     images, days : with anything in the group

@@ -19,7 +19,7 @@ from reprocess.scoring.bootstrap import day_interval, relative_error
 from reprocess.scoring.confusion import Confusion
 from reprocess.scoring.levels import ColourRule, difference_levels, tune_colour
 
-NETWORK, COLOUR, DIFFERENCE = "network", "colour and brightness", "difference"
+NETWORK, COLOUR, DIFFERENCE = "network", "colour and brightness", "difference, tuned"
 PIXEL, CELL = "pixel", "cell"
 NOW, EITHER = "t", "t or t - lag"
 EVERY, PAIRS = "all", "pairs"
@@ -65,7 +65,7 @@ def make_tables(
     rule = tune_colour(measured.colour, book.now, book.scored)
     flags = {NETWORK: book.scored & (measured.level >= 0), COLOUR: rule.flags(measured.colour)}
     text, difference = _tuned_difference(measured, book)
-    on_pairs = {DIFFERENCE: difference, **{r.label: r.flags for r in rules}}
+    on_pairs = {DIFFERENCE: difference, **{f"{r.label}, campaign": r.flags for r in rules}}
     if not book.paired.any():
         on_pairs = {}
     frames = list(frame_groups(index, measured.share, fraction_min))

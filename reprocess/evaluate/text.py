@@ -117,8 +117,9 @@ def _pairs(t: Tables) -> Iterable[Table]:
     yield Table(
         "Against the difference method",
         f"Cells of the {t.n_pairs} images that have another a lag before, all methods on the same "
-        f"ones. `difference` is tuned to its best F1 here ({t.difference_rule}). It flags "
-        f"aurora that has left as well, so its truth is also given at t or t − lag.",
+        f"ones. The difference is tuned to its best F1 here ({t.difference_rule}); with a "
+        f"campaign, its own thresholds stand beside that. It flags aurora that has left as well, "
+        f"so its truth is also given at t or t − lag.",
         ("method", "truth", *_HEAD),
         rows,
         2,

@@ -166,16 +166,16 @@ def test_the_difference_sees_what_moves_and_not_what_stays(labels: LabelledSet) 
     tables, measured = tables_with(labels, block_logits(labels))
     assert tables.n_pairs == 6
     assert measured.partner.tolist() == [-1, 0, 1, -1, 3, 4, -1, 6, 7]
-    still = score(tables, "cell", "difference", by="motion", value="stationary", on="pairs")
+    still = score(tables, "cell", "difference, tuned", by="motion", value="stationary", on="pairs")
     moving = score(
-        tables, "cell", "difference", by="motion", value="moving or changing", on="pairs"
+        tables, "cell", "difference, tuned", by="motion", value="moving or changing", on="pairs"
     )
     assert still.confusion.recall < 0.1
     assert moving.confusion.recall > 0.8
     assert still.confusion.false == still.confusion.clear == 0
     # Cells that the patch has left flag too: right only against t or t - lag.
-    now = score(tables, "cell", "difference", on="pairs")
-    either = score(tables, "cell", "difference", on="pairs", truth="t or t - lag")
+    now = score(tables, "cell", "difference, tuned", on="pairs")
+    either = score(tables, "cell", "difference, tuned", on="pairs", truth="t or t - lag")
     assert either.confusion.precision > now.confusion.precision + 0.2
     # All methods on the same images.
     same = score(tables, "cell", "network", on="pairs").confusion
