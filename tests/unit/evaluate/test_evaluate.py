@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -73,7 +74,7 @@ def test_every_table_and_picture_says_that_simulators_flatter(evaluated: Path) -
     for section in sections:
         assert section.splitlines()[0].endswith("(simulated)")
         assert FLATTERS in section
-    page = (evaluated / "evaluation.html").read_text()
+    page = html.unescape((evaluated / "evaluation.html").read_text())
     assert page.count(FLATTERS) == len(sections) + 3
 
 
