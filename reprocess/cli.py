@@ -98,15 +98,6 @@ def make_parser() -> argparse.ArgumentParser:
     verb = _add(verbs, "calibrate", "a camera epoch from stars")
     _calibrate_arguments(verb.add_subparsers(dest="kind", required=True, metavar="KIND"))
 
-    verb = _add(verbs, "noise", "noise constants of the difference method from aurora-free frames")
-    _evidence_arguments(verb)
-    verb.add_argument("--per-cell", action="store_true", help="one number for each sky cell")
-    verb.set_defaults(call=_noise)
-
-    verb = _add(verbs, "sweep", "what the difference method flags at other thresholds")
-    _evidence_arguments(verb)
-    verb.set_defaults(call=_sweep)
-
     verb = _add(verbs, "labels", "labelled images: import, look, split")
     kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
     labels_command.add_kinds(kinds)
@@ -118,6 +109,15 @@ def make_parser() -> argparse.ArgumentParser:
     verb = _add(verbs, "evaluate", "how far a network can be trusted, on labelled images")
     evaluate_command.add_arguments(verb)
     verb.set_defaults(call=evaluate_command.run)
+
+    verb = _add(verbs, "noise", "noise constants of the difference method from aurora-free frames")
+    _evidence_arguments(verb)
+    verb.add_argument("--per-cell", action="store_true", help="one number for each sky cell")
+    verb.set_defaults(call=_noise)
+
+    verb = _add(verbs, "sweep", "what the difference method flags at other thresholds")
+    _evidence_arguments(verb)
+    verb.set_defaults(call=_sweep)
 
     verb = _add(verbs, "sample", "write the simulated sample archive with its truth")
     verb.add_argument("directory", metavar="DIRECTORY", type=Path, help="new, or of a sample")
@@ -271,13 +271,6 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
-def _labels_sample(options: argparse.Namespace) -> int:
-    from reprocess.simulate.sample_labels import label_sample
-
-    print(f"{options.output}: {label_sample(options.directory, options.output)} images")
-    return 0
-
-
 def _report(options: argparse.Namespace) -> int:
     from reprocess.page.write import write_report
 
@@ -386,6 +379,13 @@ def _finish_calibration(
     else:
         options.output.write_text(text, encoding="utf-8")
         print(options.output)
+    return 0
+
+
+def _labels_sample(options: argparse.Namespace) -> int:
+    from reprocess.simulate.sample_labels import label_sample
+
+    print(f"{options.output}: {label_sample(options.directory, options.output)} images")
     return 0
 
 
