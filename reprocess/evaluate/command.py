@@ -35,7 +35,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     verb.add_argument(
         "--worst", type=int, default=4, metavar="N",
-        help="images drawn of each kind of failure; default 4",
+        help="images drawn of each kind of failure; default 4, 0 draws none",
     )  # fmt: skip
 
 

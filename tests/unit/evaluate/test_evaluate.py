@@ -107,7 +107,8 @@ def test_only_the_part_of_a_split_is_evaluated(
         test_where={"date": [days[0]]},
     )  # fmt: skip
     write_split(split, tmp_path / "split.json")
-    arguments = ["evaluate", str(tiny_weights), "--data", str(sample / "labels"), "--size", "64"]
+    arguments = ["evaluate", str(tiny_weights), "--data", str(sample / "labels"), "--size", "64",
+            "--worst", "0"]  # fmt: skip
     assert main([*arguments, "--split", str(tmp_path / "split.json"), "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["data"]["images"] == len(split.parts["test"])
@@ -130,7 +131,8 @@ def test_the_networks_own_split_is_used_and_its_training_images_are_owned_up_to(
     weights = tmp_path / "trained.safetensors"
     save_network(weights, network.network, network.architecture, network.mean, network.std,
                  {"split": {"labelled": split.document()}})  # fmt: skip
-    base = ["evaluate", str(weights), "--data", str(sample / "labels"), "--size", "64"]
+    base = ["evaluate", str(weights), "--data", str(sample / "labels"), "--size", "64",
+            "--worst", "0"]  # fmt: skip
     assert main([*base, "--out", str(tmp_path / "own")]) == 0
     own = json.loads((tmp_path / "own/evaluation.json").read_text())
     assert own["data"]["split"]["sha256"] == split.digest
@@ -159,7 +161,7 @@ def test_what_is_assumed_of_cameras_is_said(
     copy = tmp_path / "labels"
     shutil.copytree(sample / "labels", copy)
     (copy / "cameras.json").unlink()
-    base = ["evaluate", str(tiny_weights), "--data", str(copy), "--size", "64"]
+    base = ["evaluate", str(tiny_weights), "--data", str(copy), "--size", "64", "--worst", "0"]
     assert main([*base, "--out", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out/evaluation.json").read_text())
     assert found["data"]["cameras_assumed"]
