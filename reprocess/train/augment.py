@@ -33,7 +33,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reprocess.train.dataset import AURORA, UNJUDGED
+from reprocess.labels import AURORA, UNJUDGED
 from reprocess.train.recipe import STRIDE, Augmentation
 
 CORNER_PX = 4

@@ -6,9 +6,12 @@ import argparse
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from reprocess.errors import ConfigurationError
+from reprocess.labels import read_labels
+from reprocess.labels.splits import read_split
 from reprocess.train.dataset import VALIDATION_FROM, Frames, cached_frames, join_frames
 from reprocess.train.recipe import Recipe
 
@@ -89,46 +92,79 @@ def gather_data(options: argparse.Namespace, recipe: Recipe) -> Data:
         raise ConfigurationError(
             "expected frames to learn from: --data DIR --split FILE, --simulated N, or both"
         )
-    training: list[Frames] = []
-    tests: dict[str, Frames] = {}
-    said: dict[str, Any] = {}
-    split: dict[str, Any] = {}
-    validation: Frames | None = None
-    if options.simulated:
-        first = max(recipe.seed - 1, 0) * SCENES_PER_SEED
-        size, processes = recipe.size_px, options.threads or 1
-        training.append(
-            cached_frames(
-                options.cache, "training", first, options.simulated, size, processes=processes
-            )
-        )
-        last = first + options.simulated - 1
-        split["simulated"] = {"training": f"family training, scenes {first} to {last}"}
-        if options.data is None:
-            validation = cached_frames(
-                options.cache, "training", VALIDATION_FROM, options.validation, size,
-                processes=processes,
-            )  # fmt: skip
-            split["simulated"]["validation"] = (
-                f"family training, {options.validation} scenes from {VALIDATION_FROM} on"
-            )
-        if options.test:
-            tests["test_simulated"] = cached_frames(
-                options.cache, "test", 0, options.test, size, processes=processes
-            )
-            split["simulated"]["test"] = (
-                f"family test, scenes 0 to {options.test - 1}; ranges disjoint from training"
-            )
-        empty = float((~training[0].aurora.any(axis=(1, 2))).mean())
-        said["simulated"] = {
-            "frames": options.simulated, "what": SIMULATED_DATA,
-            "without_visible_aurora": round(empty, 3),
-        }  # fmt: skip
-    if validation is None or not len(validation):
+    labelled = None if options.data is None else _labelled(options.data, options.split, recipe)
+    simulated = _simulated(options, recipe) if options.simulated else None
+    both = [part for part in (labelled, simulated) if part is not None]
+    validation = both[0].validation
+    if not len(validation):
         raise ConfigurationError(
             "expected frames to validate with, of which the best weights are chosen; found none"
         )
     return Data(
-        join_frames(training) if len(training) > 1 else training[0],
-        validation, tests, said, split, simulated_only=options.data is None,
+        join_frames([part.training for part in both]) if len(both) > 1 else both[0].training,
+        validation,
+        {name: frames for part in both for name, frames in part.tests.items()},
+        {name: text for part in both for name, text in part.said.items()},
+        {name: text for part in both for name, text in part.split.items()},
+        simulated_only=labelled is None,
+    )
+
+
+def _labelled(directory: Path, split_path: Path, recipe: Recipe) -> Data:
+    """The labelled images of a folder, by the parts of a split."""
+    split = read_split(split_path)
+    labels = read_labels(directory, recipe.size_px)
+    if split.labels != labels.digest:
+        raise ConfigurationError(
+            f"--split {split_path}: is of a labelled set of digest {split.labels}, found "
+            f"{labels.digest} in {directory}; make the split again, the same seed and images give "
+            f"the same parts"
+        )
+    parts = {}
+    for part in ("training", "validation", "test"):
+        rows = split.rows(labels.index, part)
+        parts[part] = Frames(labels.image[rows], labels.mask[rows])
+    if not len(parts["training"]):
+        raise ConfigurationError(f"--split {split_path}: found no training images, expected some")
+    stations, cameras = (sorted(set(v.tolist())) for v in (labels.station, labels.camera))
+    times = labels.time
+    said = {
+        "images": len(labels), "sha256": labels.digest, "stations": stations, "cameras": cameras,
+        "cameras_assumed": sorted(labels.assumed),
+        "from": f"{times.min()}Z", "to": f"{times.max()}Z",
+    }  # fmt: skip
+    tests = {"test": parts["test"]} if len(parts["test"]) else {}
+    return Data(
+        parts["training"], parts["validation"], tests,
+        {"labelled": said}, {"labelled": split.document()}, simulated_only=False,
+    )  # fmt: skip
+
+
+def _simulated(options: argparse.Namespace, recipe: Recipe) -> Data:
+    """Frames of the simulator; validated on only where there are no labelled ones."""
+    first = max(recipe.seed - 1, 0) * SCENES_PER_SEED
+
+    def frames(family: str, start: int, count: int) -> Frames:
+        processes = options.threads or 1
+        return cached_frames(
+            options.cache, family, start, count, recipe.size_px, processes=processes
+        )
+
+    training = frames("training", first, options.simulated)
+    split = {"training": f"family training, scenes {first} to {first + options.simulated - 1}"}
+    n_validation = options.validation if options.data is None else 0
+    if n_validation:
+        split["validation"] = f"family training, {n_validation} scenes from {VALIDATION_FROM} on"
+    tests = {}
+    if options.test:
+        tests["test_simulated"] = frames("test", 0, options.test)
+        split["test"] = f"family test, scenes 0 to {options.test - 1}"
+    empty = float((~training.aurora.any(axis=(1, 2))).mean())
+    said = {
+        "frames": options.simulated, "what": SIMULATED_DATA,
+        "without_visible_aurora": round(empty, 3),
+    }  # fmt: skip
+    return Data(
+        training, frames("training", VALIDATION_FROM, n_validation), tests,
+        {"simulated": said}, {"simulated": split}, simulated_only=True,
     )  # fmt: skip

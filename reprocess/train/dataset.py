@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import reprocess.simulate
+from reprocess.labels import AURORA, BACKGROUND, UNJUDGED
 from reprocess.simulate.families import FAMILIES, sample_scene
 from reprocess.simulate.render import render
 
-BACKGROUND, UNJUDGED, AURORA = 0, 128, 255
 VALIDATION_FROM = 900_000_000
 """Scene numbers of the training family from here on are kept for validation."""
 NOT_RENDERING = ("archive", "schedule", "truth", "score")

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reprocess.detectors.networks import logit_difference
-from reprocess.train.dataset import AURORA, UNJUDGED, Frames
+from reprocess.labels import AURORA, UNJUDGED
+from reprocess.train.dataset import Frames
 from reprocess.train.ranks import CPU, Ranks
 
 ALONE = Ranks()
