@@ -173,7 +173,7 @@ def test_one_changed_bit_in_the_tensors_is_noticed(path):
 
 
 def test_a_description_from_before_these_checks_is_still_read(path):
-    described = {k: v for k, v in read_card(path).items()}
+    described = dict(read_card(path))
     del described["normalisation"], described["tensors_sha256"]
     save_file(load_file(path), path, metadata={METADATA_KEY: json.dumps(described)})
     assert load_network(path).mean == MEAN
