@@ -42,6 +42,8 @@ class TakenOver:
 
 
 class Moment:
+    """Some write of a day's work, or of the counting."""
+
     def __init__(self, number, after, take_over):
         self.left, self.after, self.take_over = number, after, take_over
         self.key = None
@@ -57,6 +59,58 @@ class Moment:
             return False
         self.key = key
         return True
+
+
+class LayingOut(Moment):
+    """Some write of a year's metadata or coordinates, by the driver."""
+
+    def is_now(self, key):
+        laid_out = key.endswith("zarr.json") or key.startswith("records/layout/")
+        if self.key is not None or not laid_out or "occurrence" in key:
+            return False
+        self.left -= 1
+        if self.left >= 0:
+            return False
+        self.key = key
+        return True
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_driver_taken_over_while_it_lays_years_out_leaves_nothing_wrong(
+    after, make_scenario, in_memory, chaos_all, monkeypatch
+):
+    monkeypatch.setattr("reprocess.run.signal", SimpleNamespace(SIGTERM=0, signal=lambda *_: None))
+    scenario = make_scenario("a run after changes", str(in_memory / "store"))
+    lens = scenario.tiny.document["camera"][0]["lens"]
+    marks = []
+    for number in itertools.count(step=1 if chaos_all else 4):
+        scenario.fill()
+        lens["north_deg"] = 40.0
+
+        def take_over():
+            lens["north_deg"] = 0.0
+            outcome = scenario.run()
+            assert outcome.code == 0, outcome.err
+
+        moment = LayingOut(number, after, take_over)
+        outcome = scenario.run(wrap=lambda objects: TakenOver(objects, moment))  # noqa: B023
+        if moment.key is None:
+            break
+        assert outcome.code == 1, moment.key
+        assert "another run has taken over" in outcome.err
+        left = scenario.keys()
+        marks.append([key for key in left if "layout" in key and "f" * 48 in key])
+        assert len(marks[-1]) == 1, moment.key
+        resumed = scenario.run()
+        assert resumed.code == 0, f"{moment.key}: {resumed.err}"
+        try:
+            scenario.check()
+        except AssertionError as error:
+            raise AssertionError(f"taken over at {moment.key}: {error}") from error
+    logging.getLogger("chaos").info(
+        "a driver taken over %s %d of %d writes", "after" if after else "before", len(marks), number
+    )
+    assert len(marks) > 1
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -92,11 +92,8 @@ PLACES = [
 ]  # fmt: skip
 """A killed run dies at an operation on a key that holds one of these."""
 
-DAY_WORK = ("/c/", "/frames/", "/evidence/", "/detections/")
-"""What a worker writes: an orphan may do so once after its run was taken over."""
-
-DRIVERS_WORK = "records/layout/"
-"""What a driver writes; what an orphan of one can do is told in docs/design/0003, Caveats."""
+WORK = ("/c/", "/frames/", "/evidence/", "/detections/", "records/layout/", "zarr.json")
+"""What a worker or a driver writes: an orphan may do so once after its run was taken over."""
 
 
 class Killed(BaseException):
@@ -132,8 +129,7 @@ class Guillotine:
                 if self._dead:
                     raise Killed(key)
                 reached = False
-                spared = self._another is not None and key.startswith(DRIVERS_WORK)
-                if self._left is not None and self._place in key and not spared:
+                if self._left is not None and self._place in key:
                     self._left -= 1
                     reached = self._left < 0
                 if reached and self._another is None:
@@ -456,7 +452,7 @@ class Archives(RuleBasedStateMachine):
             self.guillotine.lift()
         self.books.end(complete=False)
 
-    @rule(data=st.data(), place=st.sampled_from(DAY_WORK), left=st.integers(0, 8),
+    @rule(data=st.data(), place=st.sampled_from(WORK), left=st.integers(0, 8),
           after=st.booleans(), where=st.sampled_from(SETTINGS))  # fmt: skip
     def outlive(self, data, place, left, after, where):
         """A run is taken over, with other settings, while its worker writes; the worker goes on."""
