@@ -689,10 +689,33 @@ def touched_and_asked_for_again(state):
     state.recompute("frames")
 
 
+def taken_back_half_way(state):
+    """A day is overwritten in part, and its frames are then as they were."""
+    state.run()
+    frame = state.tiny.path(DAYS[1], "12:00")
+    state.regret(Chosen("replace", False, frame), place="/image/c/", left=0, after=True)
+
+
+def killed_while_it_counted(state):
+    """A year's counts are those of before, and its record must not say otherwise."""
+    state.run()
+    state.change_science(Chosen(9.0), SETTINGS[3])
+    state.kill(Chosen("replace", False, state.tiny.path(DAYS[1], "12:00")), "counts/c/", 0, False)
+
+
+def counted_again(state):
+    """Counting again needs neither the archive nor the network."""
+    state.run()
+    state.recompute("cube")
+
+
 @pytest.mark.parametrize(
-    "history", [marked_twice, marked_under_another_crop, touched_and_asked_for_again]
-)
-def test_a_history_that_once_failed(machine, history):
+    "history",
+    [marked_twice, marked_under_another_crop, touched_and_asked_for_again, taken_back_half_way,
+     killed_while_it_counted, counted_again],
+)  # fmt: skip
+def test_a_history(machine, history):
+    """Histories that once failed, or that a planted fault fails (`workflows/mutants.py`)."""
     state = machine()
     history(state)
     state.teardown()
