@@ -123,7 +123,7 @@ MUTANTS = (
     ),
     Mutant(
         "an orphaned worker leaves no mark",
-        f"{ORPHANS}::test_a_run_taken_over_at_any_write_leaves_nothing_wrong",
+        f"{ORPHANS}::test_a_run_taken_over_at_a_write_that_differs_leaves_nothing_wrong",
         (
             (
                 "worker.py",

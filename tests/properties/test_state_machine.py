@@ -692,7 +692,7 @@ def touched_and_asked_for_again(state):
 def taken_back_half_way(state):
     """A day is overwritten in part, and its frames are then as they were."""
     state.run()
-    frame = state.tiny.path(DAYS[1], "12:00")
+    frame = state.tiny.path(DAYS[1], "00:00")  # in the first chunk that is written
     state.regret(Chosen("replace", False, frame), place="/image/c/", left=0, after=True)
 
 
