@@ -238,11 +238,13 @@ class Bookkeeper:
         longest_s = max(self.window_s(label) for label in labels)
         for day in DAYS:
             if self.listing(day) != self.hashed.get(day):
-                self.hashed.pop(day, None)
-                # Only what a committed block was made from is read to see whether it changed.
+                # Only what a committed block was made from is read to see whether it changed, and
+                # after a whole run only those files whose size or time did.
+                known = {name for name, *_ in
+                         {*self.hashed.pop(day, ())} & {*self.listing(day)}}  # fmt: skip
                 after = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
                 if self._to_compare(day, recompute):
-                    self.may_read.update(p.name for p in self.files(day))
+                    self.may_read.update(p.name for p in self.files(day) if p.name not in known)
                 elif self._to_compare(after, recompute):
                     self.may_read.update(p.name for p in self.tail(after, longest_s))
         for day in days:
