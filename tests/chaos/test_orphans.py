@@ -121,7 +121,8 @@ def test_a_run_taken_over_at_a_write_that_differs_leaves_nothing_wrong(
 ):
     """The chunks that the two runs make differently; of any write, a sample may miss them."""
     texts = ("detections/fcn/", "/fraction/")
-    assert take_over_at(make_scenario, in_memory, monkeypatch, 1, False, *texts) == [1, 1]
+    codes = take_over_at(make_scenario, in_memory, monkeypatch, 1, False, *texts)
+    assert set(codes) == {1}
 
 
 @pytest.mark.parametrize("after", [False, True])
