@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from reprocess import run
 from reprocess.errors import ConfigurationError, ReprocessError
+from reprocess.evaluate import command as evaluate_command
+from reprocess.labels import command as labels_command
 from reprocess.options import (
     access_of,
     add_access,
@@ -19,6 +21,7 @@ from reprocess.options import (
     years_of,
 )
 from reprocess.plot import command
+from reprocess.train import command as training
 
 if TYPE_CHECKING:
     from reprocess.calibrate import Calibration
@@ -96,6 +99,18 @@ def make_parser() -> argparse.ArgumentParser:
     verb = _add(verbs, "calibrate", "a camera epoch from stars")
     _calibrate_arguments(verb.add_subparsers(dest="kind", required=True, metavar="KIND"))
 
+    verb = _add(verbs, "labels", "labelled images: import, look, split")
+    kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
+    labels_command.add_kinds(kinds)
+    kind = _add(kinds, "sample", "make a labelled set of a simulated sample, with its sequences")
+    kind.add_argument("directory", metavar="DIRECTORY", type=Path, help="of `reprocess sample`")
+    kind.add_argument("output", metavar="OUT", type=Path, help="new folder")
+    kind.set_defaults(call=_labels_sample)
+
+    verb = _add(verbs, "evaluate", "how far a network can be trusted, on labelled images")
+    evaluate_command.add_arguments(verb)
+    verb.set_defaults(call=evaluate_command.run)
+
     verb = _add(verbs, "noise", "noise constants of the difference method from aurora-free frames")
     _evidence_arguments(verb)
     verb.add_argument("--per-cell", action="store_true", help="one number for each sky cell")
@@ -104,6 +119,14 @@ def make_parser() -> argparse.ArgumentParser:
     verb = _add(verbs, "sweep", "what the difference method flags at other thresholds")
     _evidence_arguments(verb)
     verb.set_defaults(call=_sweep)
+
+    verb = _add(verbs, "train", "train the network on labelled or simulated frames")
+    training.add_arguments(verb)
+    verb.set_defaults(call=_train)
+
+    verb = _add(verbs, "card", "print what a weights file is and what is known of it")
+    verb.add_argument("weights", metavar="WEIGHTS", help="safetensors file, or package:NAME")
+    verb.set_defaults(call=_card)
 
     verb = _add(verbs, "sample", "write the simulated sample archive with its truth")
     verb.add_argument("directory", metavar="DIRECTORY", type=Path, help="new, or of a sample")
@@ -249,6 +272,18 @@ def _verify(options: argparse.Namespace) -> int:
     return run.EXIT_COMPLETE if sound else run.EXIT_FAILED
 
 
+def _train(options: argparse.Namespace) -> int:
+    run.log_to_stderr()
+    return run.EXIT_COMPLETE if training.run(options) else run.EXIT_FAILED
+
+
+def _card(options: argparse.Namespace) -> int:
+    from reprocess.detectors.card import card_text
+
+    print(card_text(options.weights), end="")
+    return 0
+
+
 def _sample(options: argparse.Namespace) -> int:
     from reprocess.simulate.archive import write_sample
 
@@ -365,6 +400,13 @@ def _finish_calibration(
     else:
         options.output.write_text(text, encoding="utf-8")
         print(options.output)
+    return 0
+
+
+def _labels_sample(options: argparse.Namespace) -> int:
+    from reprocess.simulate.sample_labels import label_sample
+
+    print(f"{options.output}: {label_sample(options.directory, options.output)} images")
     return 0
 
 
