@@ -86,7 +86,7 @@ CAMERAS = (
     ),
     Camera(
         "kho_sony_20201211", "Sony, KHO", "*.jpg", "still", (2832, 2832), (1416.0, 1416.0), 1380.0,
-        (),
+        ("LYR",),
     ),
     Camera(
         "kho_20131204/frames", "KHO, Svalbard", "*.png", "still", (320, 240), (166.6, 127.7), 96.4,
