@@ -216,7 +216,9 @@ def campaign_of(camera: Camera, weights: Sequence[str], threshold: float) -> Cam
             "site": {"code": "X", "latitude_deg": 70.0, "longitude_deg": 0.0},
             "camera": [epoch],
             "archive": {
-                "url": ".", "pattern": "%Y%m%d_%H%M%S.png", "reader": camera.reader,
+                "url": ".",
+                "pattern": "%Y%m%d_%H%M%S.png",
+                "reader": camera.reader,
                 "bits": 8 if camera.levels is None else 16,
             },
             "store": "store",
@@ -248,7 +250,9 @@ def _green_cells(
 def table(seen: Sequence[Seen], weights: Sequence[str]) -> str:
     """The page's two tables, as Markdown."""
     heads = [_network(w) for w in weights]
-    lines = [f"- **{h}**: `{Path(w).name}`, {_origin(w)}" for h, w in zip(heads, weights, strict=True)]
+    lines = [
+        f"- **{h}**: `{Path(w).name}`, {_origin(w)}" for h, w in zip(heads, weights, strict=True)
+    ]
     lines += ["", "Without aurora: every flag is false.", ""]
     lines += _rows(("camera", "image", *heads), [
         (s.camera.name, f"`{s.name}`", *(f"{100 * v:.1f} %" for v in s.flagged))
@@ -258,8 +262,12 @@ def table(seen: Sequence[Seen], weights: Sequence[str]) -> str:
          *(f"**{100 * _mean([s.flagged[i] for s in seen if not s.aurora]):.1f} %**"
            for i in range(len(weights))))
     ])  # fmt: skip
-    lines += ["", "With aurora: share of all cells flagged; in brackets, of the cells that are",
-              f"plainly green (G − (R + B) / 2 of {GREEN_DN:g} DN or more), how many.", ""]  # fmt: skip
+    lines += [
+        "",
+        "With aurora: share of all cells flagged; in brackets, of the cells that are plainly green",
+        f"(G − (R + B) / 2 of {GREEN_DN:g} DN or more), how many.",
+        "",
+    ]
     rows = []
     for camera in dict.fromkeys(s.camera for s in seen):
         some = [s for s in seen if s.camera == camera and s.aurora]

@@ -64,6 +64,8 @@ def background(sky: Sky, grid: SkyGrid) -> Background:
         near += dusk
     if moonlit > 0:
         near += _moon_glow(sky, grid, moonlit)
+        if sky.aureole > 0:
+            near += _aureole(sky, grid, moonlit)
     if sky.haze > 0:
         low = sky.haze * np.exp(-elevation / sky.haze_deg)
         near += np.multiply.outer(low, np.asarray(sky.haze_colour, np.float32))
@@ -136,6 +138,12 @@ def _moon_glow(sky: Sky, grid: SkyGrid, power: float) -> Floats:
     halo = 0.010 * (0.8 + 0.5 * cosine**2) + 0.10 * np.exp(-away / 9.0) + 0.4 * np.exp(-away / 2.2)
     ring = 0.008 * np.exp(-(((away - 22.0) / 1.2) ** 2))
     return np.asarray(np.multiply.outer(1.6 * power * (halo + ring), MOONLIGHT), np.float32)
+
+
+def _aureole(sky: Sky, grid: SkyGrid, power: float) -> Floats:
+    cosine = np.clip(_cosine_to(grid, sky.moon_azimuth_deg, sky.moon_elevation_deg), -1, 1)
+    wide = 0.3 + np.exp(-np.degrees(np.arccos(cosine)) / 30.0)
+    return np.asarray(np.multiply.outer(sky.aureole * power * wide, MOONLIGHT), np.float32)
 
 
 def _draw_moon(picture: Floats, camera: Camera, sky: Sky, transmission: Floats) -> None:

@@ -75,7 +75,7 @@ def _streaks(sky: Sky, grid: SkyGrid) -> Floats:
 def _cells(sky: Sky, grid: SkyGrid) -> Floats:
     x, y = _plane(sky, grid)
     warp = _cloud_texture(sky, grid, sky.cloud_seed, 3.2, 1.0)
-    number = np.float32(14.0 / sky.cloud_scale)
+    number = np.float32(14.0 / min(sky.cloud_scale, 1.4))
     value = np.sin(x * number + 9.0 * warp) * np.sin(1.3 * y * number - 7.0 * warp)
     patchy = _cloud_texture(sky, grid, sky.cloud_seed + 3, 3.4, 0.5)
     return smoothstep(value, -0.35, 0.55) * smoothstep(patchy, 0.15, 0.45)

@@ -1,4 +1,4 @@
-"""What stands between camera and sky: the horizon, buildings, masts, trees, and dirt on the dome."""
+"""What stands between camera and sky: horizon, buildings, masts, trees, dirt on the dome."""
 
 from __future__ import annotations
 

@@ -275,7 +275,9 @@ def _expose(
 def _ghost(linear: Floats, inside: NDArray[np.bool_], camera: Camera) -> Floats:
     """Light that dome and lens mirror through the zenith, unsharp."""
     size = camera.size_px
-    small = cv2.resize(np.minimum(linear, 2.0), (size // 2, size // 2), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        np.minimum(linear, 2.0), (size // 2, size // 2), interpolation=cv2.INTER_AREA
+    )
     x, y = (camera.center_x_px + 0.5) / 2 - 0.5, (camera.center_y_px + 0.5) / 2 - 0.5
     turned = cv2.warpAffine(
         small, np.array([[-1.0, 0.0, 2 * x], [0.0, -1.0, 2 * y]]), (size // 2, size // 2)

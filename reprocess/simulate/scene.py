@@ -175,7 +175,9 @@ class Sky:
     cloud_lit_azimuth_deg: float = 0.0
     cloud_lit_colour: Colour = (1.0, 0.7, 0.4)
     scatter: float = 0.0
-    """Share of the aurora's light that clouds and haze spread over the sky: background, not truth."""
+    """Share of the aurora's light that clouds and haze spread: background, not truth."""
+    aureole: float = 0.0
+    """Moonlight that thick cloud and haze spread tens of degrees about the Moon."""
     airglow_wave: float = 0.0
     """Contrast of wave bands in the airglow."""
     twilight_tint: Colour = (1.0, 1.0, 1.0)

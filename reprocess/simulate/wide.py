@@ -159,9 +159,7 @@ def scene_of(family: str, number: int, size_px: int) -> Scene:
     if family in FAMILIES:
         return sample_scene(FAMILIES[family], number, size_px)
     if family not in WIDE_FAMILIES:
-        raise ValueError(
-            f"family {family!r} is unknown; expected one of {', '.join(FAMILY_NAMES)}"
-        )
+        raise ValueError(f"family {family!r} is unknown; expected one of {', '.join(FAMILY_NAMES)}")
     return sample_wide_scene(WIDE_FAMILIES[family], number, size_px)
 
 
@@ -296,6 +294,7 @@ def _sky(family: WideFamily, rng: np.random.Generator, *, aurora: bool) -> Sky:
             moon_azimuth_deg=float(rng.uniform(0, 360)),
             moon_elevation_deg=float(rng.uniform(1, 55)),
             moon_phase=float(rng.uniform(0.2, 1.0)),
+            aureole=_log(rng, 0.005, 0.4) if mood is not Mood.MOON or rng.random() < 0.3 else 0.0,
         )
     if mood is Mood.FOG:
         bright = _log(rng, 0.004, 0.05 if aurora else 0.4)

@@ -26,7 +26,8 @@ N = 16
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     target = tmp_path_factory.mktemp("set") / "wide"
-    assert main(["simulate", str(target), "--frames", str(N), "--size", "64", "--processes", "1"]) == 0  # fmt: skip
+    options = ["--frames", str(N), "--size", "64", "--processes", "1"]
+    assert main(["simulate", str(target), *options]) == 0
     return target
 
 

@@ -89,6 +89,7 @@ def test_each_effect_is_in_some_training_scene_and_missing_in_another(training):
         "trees": lambda s: any(o.trees for o in s.sky.obstacles),
         "town": lambda s: bool(s.sky.lights),
         "Moon": lambda s: s.sky.moon_elevation_deg > 0,
+        "Moon behind cloud": lambda s: s.sky.aureole > 0 and s.sky.cloud_cover > 0,
         "lit cloud": lambda s: s.sky.cloud_lit > 0 and s.sky.cloud_cover > 0,
         "scattered aurora": lambda s: s.sky.scatter > 0,
         "bright twilight": lambda s: s.sky.sun_elevation_deg > -6,
@@ -141,6 +142,10 @@ def test_each_effect_of_the_camera_changes_pixels(bare, camera):
         _changed("trees", obstacles=(Obstacle(40.0, 60.0, 30.0, trees=True),)),
         _changed("ground", ground=(0.1, 0.1, 0.1)),
         _changed("twilight", sun_elevation_deg=-5.0, twilight_tint=(1.3, 0.9, 0.8)),
+        _changed("Moon", moon_elevation_deg=30.0, moon_phase=1.0),
+        _changed(
+            "aureole", moon_elevation_deg=30.0, moon_phase=1.0, moon_azimuth_deg=10.0, aureole=0.2
+        ),
         _changed("airglow bands", airglow_wave=0.9, airglow=0.05),
         _changed("scattered aurora", scatter=0.3),
     ],
