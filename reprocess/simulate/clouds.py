@@ -109,4 +109,4 @@ def _plane(sky: Sky, grid: SkyGrid) -> tuple[Floats, Floats]:
     flat = range_ / (1.0 + 0.08 * range_)
     x = flat * np.sin(grid.azimuth_rad) + sky.cloud_drift[0]
     y = flat * np.cos(grid.azimuth_rad) + sky.cloud_drift[1]
-    return x, y
+    return np.asarray(x, np.float32), np.asarray(y, np.float32)

@@ -28,15 +28,18 @@ def dome_cover(camera: Camera, grid: SkyGrid) -> Floats:
     """Opacity (n,) of snow and dust on the dome, unsharp because it is out of focus."""
     rng = np.random.default_rng([camera.dome_seed, 59])
     rows, columns = np.nonzero(grid.inside)
-    x, y = columns.astype(np.float32) / grid.size_px, rows.astype(np.float32) / grid.size_px
+    x = np.asarray(columns / grid.size_px, np.float32)
+    y = np.asarray(rows / grid.size_px, np.float32)
     cover = np.zeros(x.size, np.float32)
     if camera.snow > 0:
         # Snow slides: it lies on one side of the dome, in flakes and sheets.
         side = rng.uniform(0, 2 * np.pi)
         lean = np.cos(grid.azimuth_rad - np.float32(side)) * grid.zenith_deg / 90.0
         field = texture(int(rng.integers(16)) + 64, float(rng.choice((2.6, 3.4))))
-        uneven = sample_texture(field, x * 260.0, y * 260.0)
-        edge = 1.0 - np.float32(camera.snow)
+        uneven = sample_texture(
+            field, np.asarray(x * 260.0, np.float32), np.asarray(y * 260.0, np.float32)
+        )
+        edge = 1.0 - camera.snow
         cover = np.float32(rng.uniform(0.5, 0.97)) * smoothstep(
             0.65 * uneven + 0.35 * (0.5 + 0.5 * lean), edge - 0.12, edge + 0.12
         )

@@ -52,7 +52,7 @@ from reprocess.simulate.scene import (
 
 PLAIN_SHARE = 0.3
 """Share of the scenes of `wide` that are as those of `families.TRAINING`, with other seeds."""
-EMPTY_SHARE = 0.5
+EMPTY_SHARE = 0.55
 
 RANGES = replace(
     TRAINING,
@@ -64,7 +64,7 @@ RANGES = replace(
     airglow=((0.0006, 0.0028), (0.0048, 0.050)),
     read_noise_dn=((0.2, 1.4), (2.2, 7.0)),
     arc_width_km=((4.0, 9.0), (15.0, 36.0)),
-    diffuse_width_km=((40.0, 80.0), (120.0, 380.0)),
+    diffuse_width_km=((40.0, 80.0), (120.0, 220.0)),
     patch_km=((35.0, 70.0), (110.0, 200.0)),
     brightness=((0.012, 0.045), (0.085, 0.17), (0.28, 1.6)),
     red=((0.0, 0.10), (0.25, 0.8)),
@@ -98,8 +98,8 @@ WITH_AURORA = {
     Mood.SMOOTH: 0.10, Mood.HOLE: 0.06, Mood.STREAKS: 0.06,
 }  # fmt: skip
 WITHOUT = {
-    Mood.DARK: 0.12, Mood.MOON: 0.10, Mood.TWILIGHT: 0.20, Mood.FOG: 0.10, Mood.PATCHES: 0.10,
-    Mood.SMOOTH: 0.22, Mood.HOLE: 0.09, Mood.STREAKS: 0.07,
+    Mood.DARK: 0.10, Mood.MOON: 0.08, Mood.TWILIGHT: 0.19, Mood.FOG: 0.12, Mood.PATCHES: 0.08,
+    Mood.SMOOTH: 0.27, Mood.HOLE: 0.10, Mood.STREAKS: 0.06,
 }  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def sample_wide_scene(
     ----------
     number : int in [0, 1e9)
     size_px : side of the picture
-    empty : True for a sky without aurora, False for one with; None draws half empty
+    empty : True for a sky without aurora, False for one with; None draws 55 % empty
     """
     if not 0 <= number < SEED_SPAN:
         raise ValueError(f"scene number {number}; expected 0 to {SEED_SPAN - 1}")
@@ -208,7 +208,7 @@ def _camera(family: WideFamily, rng: np.random.Generator, size_px: int) -> Camer
     camera = sample_camera(family.ranges, rng, size_px)
     half = size_px / 2.0
     cast = np.exp(rng.normal(0.0, 0.16, 3))
-    mono = bool(rng.random() < 0.14)
+    mono = bool(rng.random() < 0.17)
     if family.own_response:
         # A sensor without an infrared filter: red reaches every channel. No training camera
         # mixes by more than 0.45.
@@ -294,7 +294,7 @@ def _sky(family: WideFamily, rng: np.random.Generator, *, aurora: bool) -> Sky:
             moon_azimuth_deg=float(rng.uniform(0, 360)),
             moon_elevation_deg=float(rng.uniform(1, 55)),
             moon_phase=float(rng.uniform(0.2, 1.0)),
-            aureole=_log(rng, 0.005, 0.4) if mood is not Mood.MOON or rng.random() < 0.3 else 0.0,
+            aureole=_log(rng, 0.01, 0.8) if mood is not Mood.MOON or rng.random() < 0.3 else 0.0,
         )
     if mood is Mood.FOG:
         bright = _log(rng, 0.004, 0.05 if aurora else 0.4)
@@ -337,7 +337,7 @@ def _cloudy(sky: Sky, kind: CloudKind, rng: np.random.Generator, *, aurora: bool
     elif kind is CloudKind.PATCHES:
         cover, light = float(rng.uniform(0.2, 1.25)), _log(rng, 0.002, 0.5)
     else:
-        cover, light = float(rng.uniform(0.3, 1.0)), _log(rng, 0.003, 0.9)
+        cover, light = float(rng.uniform(0.3, 1.0)), _log(rng, 0.006, 0.9)
     return replace(
         sky,
         cloud_kind=kind,
