@@ -19,6 +19,7 @@ from reprocess.options import (
     years_of,
 )
 from reprocess.plot import command
+from reprocess.train import command as training
 
 if TYPE_CHECKING:
     from reprocess.calibrate import Calibration
@@ -104,6 +105,14 @@ def make_parser() -> argparse.ArgumentParser:
     verb = _add(verbs, "sweep", "what the difference method flags at other thresholds")
     _evidence_arguments(verb)
     verb.set_defaults(call=_sweep)
+
+    verb = _add(verbs, "train", "train the network on labelled or simulated frames")
+    training.add_arguments(verb)
+    verb.set_defaults(call=_train)
+
+    verb = _add(verbs, "card", "print what a weights file is and what is known of it")
+    verb.add_argument("weights", metavar="WEIGHTS", help="safetensors file, or package:NAME")
+    verb.set_defaults(call=_card)
 
     verb = _add(verbs, "sample", "write the simulated sample archive with its truth")
     verb.add_argument("directory", metavar="DIRECTORY", type=Path, help="new, or of a sample")
@@ -262,6 +271,18 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(documents, sort_keys=True))
     return run.EXIT_COMPLETE if sound else run.EXIT_FAILED
+
+
+def _train(options: argparse.Namespace) -> int:
+    run.log_to_stderr()
+    return run.EXIT_COMPLETE if training.run(options) else run.EXIT_FAILED
+
+
+def _card(options: argparse.Namespace) -> int:
+    from reprocess.detectors.card import card_text
+
+    print(card_text(options.weights), end="")
+    return 0
 
 
 def _sample(options: argparse.Namespace) -> int:

@@ -24,7 +24,14 @@ from reprocess.history import new_run_id
 from reprocess.stores.layout import days_in_year
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import SCRATCH, ObjectStore
-from reprocess.stores.records import MARKS, Block, Listing, Records, layout_key, record_key
+from reprocess.stores.records import (
+    Block,
+    Listing,
+    Records,
+    layout_key,
+    only_fingerprint,
+    record_key,
+)
 from reprocess.stores.zarrview import ZarrView, digest
 
 BLOCKS_AT_ONCE = 8
@@ -125,9 +132,9 @@ def copy_store(
 
 def _complete(listing: Listing) -> dict[Block, str]:
     return {
-        block: found[0]
+        block: one
         for block, found in listing.items()
-        if len(found) == 1 and found[0] not in MARKS
+        if (one := only_fingerprint(found)) is not None
     }
 
 

@@ -74,11 +74,11 @@ def run_job(
     listing = records.list()
     refuse_an_empty_archive(campaign, request, n_frames, listing)
     seen = SeenDays(objects, campaign)
-    days, tails = dependencies(campaign, request.years, catalogue.days, listing)
+    again = recomputed(request)
+    days, tails = dependencies(campaign, request.years, catalogue.days, listing, again)
     known = seen.resolve(catalogue.days, days, tails, available_cores())
     plan = build_plan(
-        campaign, request.years, request.labels, catalogue.days, known, listing,
-        recomputed(request),
+        campaign, request.years, request.labels, catalogue.days, known, listing, again
     )  # fmt: skip
     if request.days is not None:
         plan = only_days(plan, request.days, listing)

@@ -18,7 +18,7 @@ from reprocess.archive.catalogue import Entry
 from reprocess.archive.seen import Known, tail
 from reprocess.campaign import Campaign
 from reprocess.errors import ConfigurationError
-from reprocess.stores.records import HALF, MARKS, Block, Listing, day_block
+from reprocess.stores.records import HALF, MARKS, Block, Listing, day_block, only_fingerprint
 
 
 class Reason(enum.StrEnum):
@@ -144,12 +144,11 @@ def only_days(plan: Plan, days: Container[date], listing: Listing) -> Plan:
     """A plan of some days alone; the others stay as they are committed, and are counted so."""
     left = {task.day for task in plan.tasks if task.day not in days}
     kept = {
-        block: found[0]
+        block: one
         for block, found in listing.items()
         if block.stage in ("frames", "detections")
         and date.fromisoformat(block.day) in left
-        and len(found) == 1
-        and found[0] not in MARKS
+        and (one := only_fingerprint(found)) is not None
     }
     return replace(
         plan,
@@ -163,15 +162,18 @@ def dependencies(
     years: Sequence[int],
     catalogue: Mapping[date, Sequence[Entry]],
     listing: Listing,
+    recompute: Iterable[str] = (),
 ) -> tuple[set[date], set[tuple[date, float]]]:
     """Days, and tails of days, whose hashes a plan compares with committed blocks.
 
-    Evidence that was made with other settings is stale whatever the frames before midnight
-    are: they are left to its task, which reads them once.
+    What is stale whatever its files hold is left to its task, which reads them once: frames
+    that a run left half way or that are asked for again, evidence made with other settings.
     """
-    chosen = set(years)
+    chosen = set() if "frames" in set(recompute) else set(years)
     days = {
-        day for day in catalogue if day.year in chosen and day_block("frames", "", day) in listing
+        day
+        for day in catalogue
+        if day.year in chosen and only_fingerprint(listing.get(day_block("frames", "", day), ()))
     }
     tails = {
         (day - timedelta(days=1), window_s)
@@ -185,9 +187,8 @@ def dependencies(
 
 def _has_settings(campaign: Campaign, label: str, day: date, found: Sequence[str]) -> bool:
     """Tell whether evidence is committed, and with the campaign's settings."""
-    if len(found) != 1 or found[0] in MARKS:
-        return False
-    return found[0][HALF:] == stages.evidence_settings_half(campaign, label, day)
+    one = only_fingerprint(found)
+    return one is not None and one[HALF:] == stages.evidence_settings_half(campaign, label, day)
 
 
 class _Planner:
@@ -379,5 +380,4 @@ class _Planner:
         return None
 
     def _single(self, block: Block) -> str | None:
-        found = self.listing.get(block, [])
-        return found[0] if len(found) == 1 and found[0] not in MARKS else None
+        return only_fingerprint(self.listing.get(block, ()))

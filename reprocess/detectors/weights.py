@@ -32,6 +32,12 @@ HEADER_MAX_BYTES = 100_000_000
 FILE_BYTES_MAX = 4 << 30
 CLASSES_MAX = 64
 HEADER_KEYS = frozenset({"format", "architecture", "classes", "mean", "std", "card"})
+ARCHITECTURES = ("fcn_resnet18", "fcn_resnet50")
+"""Names of the networks in `networks`, for where torch is not installed."""
+CLASSES = ("background", "aurora")
+"""What a detector's two logits stand for, in this order; another order would see the opposite."""
+NORMALISATION = "(image / 255 - mean) / std"
+"""What every runtime does to the counts before the network."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +101,21 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return _header(_read(found), str(path))
 
 
-def load_network(path: str | Path) -> LoadedNetwork:
+def load_network(path: str | Path, architecture: str | None = None) -> LoadedNetwork:
     """Load a network for inference: float32, eval mode, on the CPU.
 
     Parameters
     ----------
     path : a safetensors file written by `save_network`, or `package:NAME`
+    architecture : that the file must have; None: any known one
 
     Raises
     ------
     ConfigurationError
-        If the file is missing, is a pickle or not safetensors, names an
-        unknown architecture, or holds other tensors than the architecture
-        needs. Both sides are named.
+        If the file is missing, is a pickle or not safetensors, is of another
+        architecture, other classes or another normalisation, holds other
+        tensors than the architecture needs, or tensors that were changed since
+        it was written. Both sides are named.
     """
     import torch
     from safetensors import SafetensorError
@@ -117,6 +125,7 @@ def load_network(path: str | Path) -> LoadedNetwork:
 
     content = _read(resolve_weights(path))
     header = _header(content, str(path))
+    _check_meaning(header, str(path), architecture)
     try:
         tensors = load(content)
     except SafetensorError as error:
@@ -129,6 +138,12 @@ def load_network(path: str | Path) -> LoadedNetwork:
         f"weights {str(path)!r}",
         header["architecture"],
     )
+    digest = header.get("tensors_sha256")
+    if digest is not None and (found := _tensors_digest(tensors)) != digest:
+        raise ConfigurationError(
+            f"weights {str(path)!r}: damaged: found tensors of SHA-256 {found}, expected {digest} "
+            f"as the file says itself; copy it again from where it came"
+        )
     unfit = [k for k, t in tensors.items() if not bool(torch.isfinite(t).all())]
     if unfit:
         raise ConfigurationError(
@@ -156,7 +171,6 @@ def save_network(
     std: Sequence[float],
     card: Mapping[str, Any],
     *,
-    classes: Sequence[str] = ("background", "aurora"),
     half: bool = True,
 ) -> str:
     """Write a network and its description; the same network gives the same bytes.
@@ -197,7 +211,7 @@ def save_network(
         {name: tuple(t.shape) for name, t in state.items()},
         {
             n: tuple(t.shape)
-            for n, t in build_network(architecture, len(classes)).state_dict().items()
+            for n, t in build_network(architecture, len(CLASSES)).state_dict().items()
         },
         "the network to save",
         architecture,
@@ -213,9 +227,11 @@ def save_network(
     header = {
         "format": FORMAT,
         "architecture": architecture,
-        "classes": list(classes),
+        "classes": list(CLASSES),
+        "normalisation": NORMALISATION,
         "mean": [float(v) for v in mean],
         "std": [float(v) for v in std],
+        "tensors_sha256": _tensors_digest(tensors),
         "card": dict(card),
     }
     # One metadata entry: safetensors writes several in no fixed order.
@@ -282,6 +298,34 @@ def _header(content: bytes, name: str) -> dict[str, Any]:
             f"names, the name of an architecture and a card"
         )
     return header
+
+
+def _check_meaning(header: Mapping[str, Any], name: str, architecture: str | None) -> None:
+    """Refuse a network whose numbers mean something else than a detector takes them for.
+
+    Files of before `normalisation` was written have the only one there ever was.
+    """
+    wanted = {"classes": list(CLASSES), "normalisation": NORMALISATION}
+    if architecture is not None:
+        wanted["architecture"] = architecture
+    found = {"normalisation": NORMALISATION} | dict(header)
+    for key, expected in wanted.items():
+        if found[key] != expected:
+            raise ConfigurationError(
+                f"weights {name!r}: found {key} {str(found[key])[:100]}, expected {expected}"
+            )
+
+
+def _tensors_digest(tensors: Mapping[str, Any]) -> str:
+    """SHA-256 over names, types, shapes and bytes of all tensors, in order of their names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _three(values: Sequence[float], what: str, path: str | Path) -> tuple[float, float, float]:

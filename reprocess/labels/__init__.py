@@ -12,7 +12,7 @@ from reprocess.labels.labelled import (
     LabelIndex,
     LabelledSet,
 )
-from reprocess.labels.read import read_index, read_labels
+from reprocess.labels.read import read_index, read_labels, set_digest
 from reprocess.labels.write import LabelWriter
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "LabelledSet",
     "read_index",
     "read_labels",
+    "set_digest",
 ]

@@ -129,10 +129,7 @@ def read_labels(
     used: dict[str, CameraEpoch] = {}
     image = np.empty((len(chosen), size_px, size_px, 3), np.uint8)
     mask = np.empty((len(chosen), size_px, size_px), np.uint8)
-    digest = hashlib.sha256()
-    for name in (INDEX_NAME, CAMERAS_NAME):
-        if (base / name).is_file():
-            digest.update(hashlib.sha256((base / name).read_bytes()).digest())
+    digest = _begin_digest(base)
     for row in range(len(index)):
         paths = [base / str(index.image[row]), base / str(index.mask[row])]
         contents = [_bytes(path) for path in paths]
@@ -152,6 +149,17 @@ def read_labels(
     return LabelledSet(
         image, mask, index[chosen], used, frozenset(used) - frozenset(known), digest.hexdigest()
     )
+
+
+def set_digest(directory: str | Path) -> str:
+    """Find a set's digest, the one of `LabelledSet`, without decoding an image."""
+    base = Path(directory)
+    index = read_index(base)
+    digest = _begin_digest(base)
+    for image, mask in zip(index.image.tolist(), index.mask.tolist(), strict=True):
+        for name in (image, mask):
+            digest.update(hashlib.sha256(_bytes(base / name)).digest())
+    return str(digest.hexdigest())
 
 
 def prepare_mask(codes: NDArray[np.uint8], epoch: CameraEpoch, size_px: int) -> NDArray[np.uint8]:
@@ -204,6 +212,14 @@ def decode_mask(content: bytes, path: Path, size: tuple[int, int]) -> NDArray[np
             f"and 255 (aurora) only"
         )
     return np.asarray(codes, np.uint8)
+
+
+def _begin_digest(base: Path) -> Any:
+    digest = hashlib.sha256()
+    for name in (INDEX_NAME, CAMERAS_NAME):
+        if (base / name).is_file():
+            digest.update(hashlib.sha256((base / name).read_bytes()).digest())
+    return digest
 
 
 def _decode_image(content: bytes, path: Path) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
@@ -95,6 +95,11 @@ class Record:
 
 Listing = dict[Block, list[str]]
 """Fingerprints of the records found for each block; more than one = a crash between two."""
+
+
+def only_fingerprint(found: Sequence[str]) -> str | None:
+    """The fingerprint of a block that is committed; None for none, a mark, or more than one."""
+    return found[0] if len(found) == 1 and found[0] not in MARKS else None
 
 
 class Records:

@@ -1,242 +1,358 @@
-"""The training loop: balanced cross-entropy on the coarse logits, Adam, cosine schedule."""
+"""The training loop: AdamW on a cosine, evaluated, stopped early, resumed exactly."""
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from reprocess.detectors.networks import build_network, logit_difference
-from reprocess.detectors.weights import save_network
-from reprocess.train.dataset import Frames, batch
+from reprocess.errors import ConfigurationError
+from reprocess.train.batches import Batch, batches
+from reprocess.train.dataset import Frames
+from reprocess.train.loss import summed_loss
+from reprocess.train.ranks import Ranks, bare
+from reprocess.train.recipe import Precision, Recipe
+from reprocess.train.score import ALONE, evaluate, normalise
+from reprocess.train.state import load_state, save_state
 
-log = logging.getLogger(__name__)
+GRADIENT_NORM_MAX = 5.0
+LOSS_MEMORY = 0.97
+"""The loss that is told is a running mean; so much of it stays at each step."""
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    The first `small_share` of the run sees frames at half size, four times as
-    many a second; the rest at full size. The learning rate rises for 3 % of
-    the run and falls on a cosine to a hundredth.
-    """
-
-    architecture: str = "fcn_resnet18"
-    seed: int = 1
-    size_px: int = 256
-    batch_frames: int = 12
-    small_share: float = 0.45
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    minutes: float = 30.0
-    steps: int | None = None
-    """When given, the run has so many steps and `minutes` is ignored."""
-    checkpoint_minutes: float = 4.0
+Ended = Literal["steps", "patience", "stopped"]
 
 
 @dataclass(frozen=True)
-class Score:
-    """Pixel scores of the thresholded (0.5) upsampled mask against the truth.
-
-    `empty_false` is the share of pixels called aurora on frames without any.
-    """
-
-    precision: float
-    recall: float
-    f1: float
-    iou: float
-    empty_false: float
-    frames: int
-
-    def as_card(self) -> dict[str, float]:
-        return {key: round(float(value), 4) for key, value in asdict(self).items()}
-
-
-@dataclass
 class Progress:
-    """What a run has done so far; `history` holds (step, minutes, validation F1)."""
+    """How far a training is; `evaluation` is a row of the log, at the steps that have one."""
 
-    step: int = 0
-    minutes: float = 0.0
-    loss: float = float("nan")
-    history: list[tuple[int, float, float]] = field(default_factory=list)
-
-
-def normalise(images: NDArray[np.uint8], mean: list[float], std: list[float]) -> Tensor:
-    """(n, 3, y, x) float32 network input from (n, y, x, 3) uint8 frames."""
-    scale = torch.tensor([255.0 * s for s in std])
-    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)])
-    pixels = torch.from_numpy(images).to(torch.float32) / scale - shift
-    return pixels.permute(0, 3, 1, 2)
+    step: int
+    steps: int
+    loss: float
+    frames_per_s: float
+    evaluation: Mapping[str, Any] | None = None
 
 
-def coarse_loss(logits: Tensor, share: Tensor, positive_weight: float) -> Tensor:
-    """Cross-entropy of the two classes with the share of aurora as soft target.
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a training came to.
 
-    Softmax over two classes is the logistic function of their logit
-    difference. The rarer class, aurora, weighs `positive_weight` times more.
+    Attributes
+    ----------
+    network : with the best weights so far, in eval mode, on the CPU
+    step, best_step : steps done; the one whose weights these are
+    history : a row for each evaluation, as in the log
+    ended : all steps; no better validation IoU; or it was stopped and can be resumed
     """
-    return functional.binary_cross_entropy_with_logits(
-        logit_difference(logits), share, pos_weight=torch.tensor(positive_weight)
-    )
+
+    network: nn.Module
+    step: int
+    best_step: int
+    history: list[dict[str, Any]]
+    ended: Ended
 
 
-def positive_weight(frames: Frames) -> float:
-    """Fourth root of the ratio of background to aurora pixels, at most 2.5.
-
-    The full ratio would balance the classes but move the 0.5 contour well
-    outside the aurora (its square root still doubled the area found: precision
-    0.50, recall 0.82 on the validation scenes); the fourth root keeps faint
-    forms without that.
-    """
-    share = max(float(frames.aurora.mean()), 1e-3)
-    return float(min(((1 - share) / share) ** 0.25, 2.5))
-
-
-def train(
-    frames: Frames,
-    validation: Frames,
-    recipe: Recipe,
-    mean: list[float],
-    std: list[float],
-    out: Path,
-    card: dict[str, Any],
-    start: nn.Module | None = None,
-) -> tuple[nn.Module, Progress]:
-    """Train a network, saving the best so far every few minutes.
+class Training:
+    """A network on its way: `step` changes it, `live` and `restore` carry it to another process.
 
     Parameters
     ----------
-    frames, validation : what to learn from, and what decides the best checkpoint
-    out : the weights file; it exists from the first checkpoint on
-    card : written into the file, with the validation score
-    start : a trained network to go on from (its weights are copied)
+    network : to be trained, in place; alike in every process
+    mean, std : normalisation of `image / 255`
+    positive_weight : see `loss.summed_loss`
+
+    Raises
+    ------
+    ConfigurationError
+        If the recipe does not fit the device or the number of processes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        recipe: Recipe,
+        positive_weight: float,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        _check(recipe, ranks)
+        self.recipe, self.ranks = recipe, ranks
+        self.mean, self.std, self.positive_weight = mean, std, positive_weight
+        self.steps_done = 0
+        self.position = 0
+        self.loss = math.nan
+        network = network.to(device=ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._frozen = _norms(network) if recipe.freeze_batch_norm else []
+        for norm in self._frozen:
+            norm.requires_grad_(False)
+        self.spread = ranks.spread(network)
+        learned = [p for p in self.spread.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            learned, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler("cuda", enabled=recipe.precision == "float16")
+        # Dropout: another mask in every process.
+        torch.manual_seed(recipe.seed * 1000 + ranks.rank)
+
+    @property
+    def network(self) -> nn.Module:
+        return bare(self.spread)
+
+    def step(self, batch: Batch, *, stop: bool = False) -> bool:
+        """Learn from one batch.
+
+        Parameters
+        ----------
+        stop : whether this process was asked to stop
+
+        Returns
+        -------
+        bool
+            Whether any process was asked to: all then stop after the same step.
+
+        Raises
+        ------
+        ConfigurationError
+            If the loss is not finite any more.
+        """
+        recipe, device = self.recipe, self.ranks.device
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.rate(batch.step)
+        self._train_mode()
+        images = normalise(torch.from_numpy(batch.image).to(device), self.mean, self.std)
+        share = torch.from_numpy(batch.share).to(device)
+        judged = torch.from_numpy(batch.judged).to(device)
+        with _arithmetic(recipe.precision):
+            logits = self.spread(images.contiguous(memory_format=torch.channels_last))
+        summed = summed_loss(logits, share, judged, self.positive_weight)
+        told = torch.stack([judged.sum(), summed.detach(), judged.new_tensor(float(stop))])
+        weight, total, stops = self.ranks.total(told).tolist()
+        if not math.isfinite(total):
+            raise ConfigurationError(
+                f"training: the loss is {total} at step {batch.step + 1}, expected a number; begin "
+                f"anew with a smaller --learning-rate than {recipe.learning_rate:g}"
+                + (", or in another --precision" if recipe.precision != "float32" else "")
+            )
+        # The mean over what the whole batch judges: averaging over processes divides by their
+        # number, so each loss is multiplied by it.
+        loss = summed * (self.ranks.size / max(weight, 1e-6))
+        self.optimiser.zero_grad()
+        torch.autograd.backward(self.scaler.scale(loss))
+        self.scaler.unscale_(self.optimiser)
+        nn.utils.clip_grad_norm_(self.spread.parameters(), GRADIENT_NORM_MAX)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        value = total / max(weight, 1e-6)
+        if math.isfinite(self.loss):
+            value = LOSS_MEMORY * self.loss + (1 - LOSS_MEMORY) * value
+        self.loss = value
+        self.steps_done = batch.step + 1
+        self.position = batch.first + batch.count
+        return bool(stops > 0)
+
+    def live(self) -> dict[str, Any]:
+        """Everything that changes, in the first process; all of them have to call this."""
+        randoms = [torch.get_rng_state()]
+        if self.ranks.device.type == "cuda":
+            randoms.append(torch.cuda.get_rng_state(self.ranks.device))
+        return {
+            "step": self.steps_done,
+            "position": self.position,
+            "loss": self.loss,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": self.ranks.every(randoms),
+        }
+
+    def restore(self, live: Mapping[str, Any]) -> None:
+        """Go on from what `live` gave."""
+        self.network.load_state_dict(live["network"])
+        self.optimiser.load_state_dict(live["optimiser"])
+        self.scaler.load_state_dict(live["scaler"])
+        randoms = live["random"][self.ranks.rank]
+        torch.set_rng_state(randoms[0])
+        if self.ranks.device.type == "cuda":
+            torch.cuda.set_rng_state(randoms[1], self.ranks.device)
+        self.steps_done, self.position = live["step"], live["position"]
+        self.loss = live["loss"]
+
+    def _train_mode(self) -> None:
+        self.spread.train()
+        for norm in self._frozen:
+            norm.eval()
+
+
+def train(
+    training: Training,
+    frames: Frames,
+    validation: Frames,
+    state: Path | None = None,
+    *,
+    identity: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    threads: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[Progress], None] = lambda _progress: None,
+) -> Outcome:
+    """Train to the end of the recipe, to where it no longer improves, or until stopped.
+
+    Parameters
+    ----------
+    frames, validation : what to learn from, and what chooses the best weights, by IoU
+    state : file to keep the state in, from the first evaluation until the training has ended;
+        None: it cannot be resumed
+    identity : what must not differ from the training that is resumed, beside the recipe
+    resume : go on from `state`, if it exists
+    threads : that prepare frames; never changes the result
+    stop : asked before each step
+    tell : called after each step, in the first process only
 
     Notes
     -----
-    With a time budget the number of steps depends on the machine, so only a
-    run with `recipe.steps` is repeated bit by bit (on one machine, with one
-    thread); the card says how many steps there were.
+    On a CPU, with one number of torch threads, a training that was stopped and resumed ends with
+    the same bytes as one that was not. On GPUs some sums are in no fixed order.
     """
-    torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng([recipe.seed, 101])
-    network = build_network(recipe.architecture).to(memory_format=torch.channels_last)
-    if start is not None:
-        network.load_state_dict(start.state_dict())
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    weight = positive_weight(frames)
-    progress, best, last = Progress(), -1.0, 0.0
-    began = time.monotonic()
-    network.train()
-    for part in _until_done(progress, recipe, began):
-        small = part < recipe.small_share
-        size = recipe.size_px // 2 if small else recipe.size_px
-        count = recipe.batch_frames * (3 if small else 1)
-        rate = recipe.learning_rate * _schedule(part)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        images, share = batch(frames, size, count, rng)
-        logits = network(normalise(images, mean, std))
-        loss = coarse_loss(logits, torch.from_numpy(share), weight)
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        progress.step += 1
-        value = float(loss.detach())
-        progress.loss = value if progress.step == 1 else 0.97 * progress.loss + 0.03 * value
-        progress.minutes = (time.monotonic() - began) / 60.0
-        if progress.minutes - last >= recipe.checkpoint_minutes:
-            last = progress.minutes
-            best = _checkpoint(network, validation, recipe, mean, std, out, card, progress, best)
-    _checkpoint(network, validation, recipe, mean, std, out, card, progress, best)
-    return network, progress
-
-
-def evaluate(network: nn.Module, frames: Frames, mean: list[float], std: list[float]) -> Score:
-    """Score a network at full size, threshold 0.5, without augmentation."""
-    was_training = network.training
-    network.eval()
-    hit = false = missed = empty_false = empty_pixels = 0
-    with torch.inference_mode():
-        for index in range(len(frames)):
-            logits = network(normalise(frames.image[index : index + 1], mean, std))
-            difference = logit_difference(logits)[:, None]
-            full = functional.interpolate(
-                difference, size=frames.aurora.shape[1:], mode="bilinear", align_corners=False
-            )
-            found = (full[0, 0] >= 0).numpy()
-            truth = frames.aurora[index]
-            hit += int((found & truth).sum())
-            false += int((found & ~truth).sum())
-            missed += int((~found & truth).sum())
-            if not truth.any():
-                empty_false += int(found.sum())
-                empty_pixels += found.size
-    network.train(was_training)
-    return Score(
-        precision=hit / max(hit + false, 1),
-        recall=hit / max(hit + missed, 1),
-        f1=2 * hit / max(2 * hit + false + missed, 1),
-        iou=hit / max(hit + false + missed, 1),
-        empty_false=empty_false / max(empty_pixels, 1),
-        frames=len(frames),
-    )
-
-
-def _until_done(progress: Progress, recipe: Recipe, began: float) -> Iterator[float]:
-    """The share of the run that is over, until it is."""
-    while True:
-        if recipe.steps is not None:
-            part = progress.step / recipe.steps
-        else:
-            part = (time.monotonic() - began) / (60.0 * recipe.minutes)
-        if part >= 1.0:
-            return
-        yield part
-
-
-def _schedule(part: float) -> float:
-    rise = min(1.0, (part + 1e-3) / 0.03)
-    return float(rise * (0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * part))))
-
-
-def _checkpoint(
-    network: nn.Module,
-    validation: Frames,
-    recipe: Recipe,
-    mean: list[float],
-    std: list[float],
-    out: Path,
-    card: dict[str, Any],
-    progress: Progress,
-    best: float,
-) -> float:
-    score = evaluate(network, validation, mean, std)
-    progress.history.append((progress.step, round(progress.minutes, 2), round(score.f1, 4)))
-    log.info(
-        "step %d, %.1f min, loss %.4f, validation %s",
-        progress.step, progress.minutes, progress.loss, score.as_card(),
-    )  # fmt: skip
-    if score.f1 <= best:
-        return best
-    whole = card | {
-        "recipe": asdict(recipe),
-        "steps": progress.step,
-        "minutes": round(progress.minutes, 2),
-        "validation": score.as_card(),
+    recipe, ranks = training.recipe, training.ranks
+    whole = {
+        "recipe": recipe.as_card(),
+        "processes": ranks.size,
+        "device": ranks.device.type,
+        **(identity or {}),
     }
-    save_network(out, network, recipe.architecture, mean, std, whole)
-    return score.f1
+    course = _Course(training, validation, len(frames))
+    if resume and state is not None and state.is_file():
+        live = load_state(state, whole)
+        training.restore(live)
+        course.restore(live)
+    ended: Ended = "steps" if course.ended is None else course.ended
+    began, at_start = time.monotonic(), training.position
+    source = batches(
+        frames, recipe, training.steps_done, training.position,
+        rank=ranks.rank, ranks=ranks.size, threads=threads,
+    )  # fmt: skip
+    with contextlib.closing(source):
+        for batch in source if course.ended is None else ():
+            stopped = training.step(batch, stop=stop())
+            evaluation = None
+            if training.steps_done % recipe.evaluate_every == 0 or (
+                training.steps_done == recipe.steps
+            ):
+                evaluation = course.evaluate()
+            if evaluation is not None or stopped:
+                live = training.live() | course.live()
+                if state is not None and ranks.first:
+                    save_state(state, whole, live)
+            if ranks.first:
+                rate = (training.position - at_start) / max(time.monotonic() - began, 1e-9)
+                tell(Progress(training.steps_done, recipe.steps, training.loss, rate, evaluation))
+            if course.ended is not None:
+                ended = course.ended
+                break
+            if stopped:
+                ended = "stopped"
+                break
+    return course.outcome(ended)
+
+
+class _Course:
+    """Evaluations of a training, and the best weights among them."""
+
+    def __init__(self, training: Training, validation: Frames, n_frames: int) -> None:
+        self._training = training
+        self._validation = validation
+        self._n_frames = n_frames
+        self._history: list[dict[str, Any]] = []
+        self._best: dict[str, Tensor] | None = None
+        self._best_iou = -1.0
+        self._best_step = 0
+        self._worse = 0
+
+    @property
+    def ended(self) -> Ended | None:
+        """Whether there is a reason not to go on."""
+        recipe = self._training.recipe
+        if self._training.steps_done >= recipe.steps:
+            return "steps"
+        if recipe.patience is not None and self._worse >= recipe.patience:
+            return "patience"
+        return None
+
+    def evaluate(self) -> dict[str, Any]:
+        """Score the network as it is and keep it if it is the best."""
+        training = self._training
+        training.ranks.align(training.network)
+        score = evaluate(
+            training.network, self._validation, training.mean, training.std, training.ranks
+        )
+        # Where no validation frame has aurora and none was found there is no IoU.
+        iou = -1.0 if math.isnan(score.iou) else score.iou
+        better = iou > self._best_iou or self._best is None
+        if better:
+            self._best_iou, self._best_step, self._worse = iou, training.steps_done, 0
+            self._best = {
+                n: t.detach().to("cpu", copy=True) for n, t in training.network.state_dict().items()
+            }
+        elif not training.recipe.is_small(training.steps_done - 1):
+            self._worse += 1
+        row = {
+            "step": training.steps_done,
+            "epoch": round(training.position / self._n_frames, 3),
+            "learning_rate": training.recipe.rate(training.steps_done - 1),
+            "loss": round(training.loss, 6),
+            **{k: v for k, v in score.as_card().items() if k != "frames"},
+            "best": better,
+        }
+        self._history.append(row)
+        return row
+
+    def live(self) -> dict[str, Any]:
+        return {
+            "history": self._history, "best": self._best, "best_iou": self._best_iou,
+            "best_step": self._best_step, "worse": self._worse,
+        }  # fmt: skip
+
+    def restore(self, live: Mapping[str, Any]) -> None:
+        self._history, self._best = list(live["history"]), live["best"]
+        self._best_iou, self._best_step = live["best_iou"], live["best_step"]
+        self._worse = live["worse"]
+
+    def outcome(self, ended: Ended) -> Outcome:
+        training = self._training
+        network = training.network.to("cpu")
+        best_step = training.steps_done
+        if self._best is not None:
+            network.load_state_dict(self._best)
+            best_step = self._best_step
+        return Outcome(network.eval(), training.steps_done, best_step, self._history, ended)
+
+
+def _check(recipe: Recipe, ranks: Ranks) -> None:
+    if recipe.precision != "float32" and ranks.device.type != "cuda":
+        raise ConfigurationError(
+            f"--precision {recipe.precision}: found device {ranks.device.type}, expected cuda; a "
+            f"CPU trains in float32"
+        )
+    if recipe.batch_frames % ranks.size:
+        raise ConfigurationError(
+            f"--batch {recipe.batch_frames}: found {ranks.size} processes, expected a batch that "
+            f"they can share evenly, such as {ranks.size * -(-recipe.batch_frames // ranks.size)}"
+        )
+
+
+def _norms(network: nn.Module) -> list[nn.Module]:
+    return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+def _arithmetic(precision: Precision) -> contextlib.AbstractContextManager[Any]:
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast("cuda", dtype=getattr(torch, precision))

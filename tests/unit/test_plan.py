@@ -9,7 +9,7 @@ from reprocess.archive.seen import Known
 from reprocess.campaign import campaign_from_mapping
 from reprocess.errors import ConfigurationError
 from reprocess.plan import Plan, Reason, build_plan, dependencies
-from reprocess.stores.records import Block, day_block
+from reprocess.stores.records import OVERWRITTEN, UNFINISHED, Block, day_block
 
 FIRST = date(2020, 6, 1)
 SECOND = FIRST + timedelta(days=1)
@@ -410,8 +410,21 @@ def test_only_committed_days_are_hashed(world):
     assert dependencies(world.campaign, (2021,), world.catalogue, world.listing)[0] == set()
 
 
+@pytest.mark.parametrize(
+    "found", [[UNFINISHED], ["1" * 48, UNFINISHED], ["1" * 48, OVERWRITTEN], ["1" * 48, "2" * 48]]
+)
+def test_a_day_that_was_left_half_way_is_not_hashed(world, found):
+    listing = {day_block("frames", "", SECOND): found}
+    assert dependencies(world.campaign, (2020,), world.catalogue, listing) == (set(), set())
+
+
+def test_a_day_whose_frames_are_asked_for_again_is_not_hashed(world):
+    asked = dependencies(world.campaign, (2020,), world.catalogue, world.listing, ["frames"])
+    assert asked == (set(), set())
+
+
 def test_the_tail_before_a_day_without_evidence_is_not_hashed(world):
-    only = {day_block("frames", "", SECOND): ["0" * 48]}
+    only = {day_block("frames", "", SECOND): ["1" * 48]}
     assert dependencies(world.campaign, (2020,), world.catalogue, only) == ({SECOND}, set())
 
 

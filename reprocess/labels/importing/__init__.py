@@ -1,0 +1,1 @@
+"""Labels drawn in other programs, brought into a labelled set."""
