@@ -76,7 +76,7 @@ def run_job(
     seen = SeenDays(objects, campaign)
     again = recomputed(request)
     days, tails = dependencies(campaign, request.years, catalogue.days, listing, again)
-    known = seen.resolve(catalogue.days, days, tails, available_cores())
+    known = seen.resolve(catalogue.days, days, tails, available_cores(), listing)
     plan = build_plan(
         campaign, request.years, request.labels, catalogue.days, known, listing, again
     )  # fmt: skip

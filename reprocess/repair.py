@@ -215,7 +215,7 @@ def _plan(
     labels = tuple(campaign.detectors)
     days, tails = dependencies(campaign, years, catalogue.days, listing)
     seen = SeenDays(objects, campaign)
-    known = seen.resolve(catalogue.days, days, tails, available_cores())
+    known = seen.resolve(catalogue.days, days, tails, available_cores(), listing)
     return build_plan(campaign, years, labels, catalogue.days, known, listing), years
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -153,7 +153,11 @@ def outside_range(campaign: Campaign, times: NDArray[np.datetime64]) -> NDArray[
 
 
 def read_day(
-    campaign: Campaign, entries: Sequence[Entry], threads: int, keep_bytes: bool
+    campaign: Campaign,
+    entries: Sequence[Entry],
+    threads: int,
+    keep_bytes: bool,
+    digests: Mapping[str, str] | None = None,
 ) -> DayInputs:
     """Read and hash a day's files.
 
@@ -165,6 +169,8 @@ def read_day(
         Files read at once; more over a network. The result does not depend on it.
     keep_bytes : bool
         Hold the bytes, up to `KEPT_BYTES_MAX`, for the decoding that follows.
+    digests : mapping of str to str
+        Digests of frames, by name, that are known without reading; an empty one is not.
 
     Raises
     ------
@@ -174,9 +180,10 @@ def read_day(
     ordered = sorted(entries, key=lambda entry: (entry.acquired_us, entry.name))
     outside = outside_range(campaign, acquired_times(ordered))
     inside = [entry for entry, out in zip(ordered, outside, strict=True) if not out]
-    sizes = {entry.file: entry.size for entry in inside}
+    known = {name: digest for name, digest in (digests or {}).items() if digest}
+    sizes = {entry.file: entry.size for entry in inside if entry.name not in known}
     wanted = list(sizes)
-    digests: dict[str, str] = {}
+    read_digests: dict[str, str] = {}
     kept: dict[str, bytes] = {}
     if wanted:
         source = ArchiveBytes(campaign.archive)
@@ -194,11 +201,11 @@ def read_day(
 
         with ThreadPoolExecutor(max_workers=source.at_once(threads)) as pool:
             for name, (digest, data) in zip(wanted, pool.map(read, wanted), strict=True):
-                digests[name] = digest
+                read_digests[name] = digest
                 if data is not None:
                     kept[name] = data
     found = [
-        "" if out else frame_digest(digests[entry.file], entry)
+        "" if out else known.get(entry.name) or frame_digest(read_digests[entry.file], entry)
         for entry, out in zip(ordered, outside, strict=True)
     ]
     return DayInputs(ordered, found, outside, kept)

@@ -1,13 +1,17 @@
 """What the archive's days hashed to when they were last read.
 
 A cache, under `runs/`, that spares hashing and decides nothing: a day whose
-names, sizes and file times are as they were has the hash it had; any other
-day that a committed block depends on is read again. Deleting the cache costs
-one reading of the archive.
+names, sizes and file times are as they were has the hash it had. Of any other
+day that a committed block depends on, those files are read again whose size or
+time changed: the digests of the others stand in the record of the day's frames,
+if that was made from what was seen. Deleting the cache costs one reading of the
+archive.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -16,9 +20,20 @@ from typing import Any
 from reprocess.archive.catalogue import Entry
 from reprocess.archive.inputs import read_day, tail_hash
 from reprocess.campaign import Campaign
+from reprocess.errors import StoreError
 from reprocess.stores.objects import ObjectStore
-from reprocess.stores.records import half_digest
+from reprocess.stores.records import (
+    HALF,
+    Listing,
+    Records,
+    day_block,
+    half_digest,
+    only_fingerprint,
+)
 from reprocess.stores.sealed import seal, unseal
+
+MARK_BYTES = 8
+"""Length of what marks one file's name, size and time among those of its day."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class SeenDays:
         self._objects = objects
         self._campaign = campaign
         self._years: dict[int, dict[str, Any]] = {}
+        self._files: dict[int, dict[str, Any]] = {}
         self._changed: set[int] = set()
         self._range = half_digest(
             [
@@ -56,6 +72,7 @@ class SeenDays:
         days: Iterable[date],
         tails: Iterable[tuple[date, float]],
         threads: int,
+        listing: Listing,
     ) -> dict[date, Known]:
         """Find what days and tails of days hash to, reading only those not seen before.
 
@@ -64,6 +81,7 @@ class SeenDays:
         days : days whose whole content is needed
         tails : (day, seconds before its end) pairs that are needed
         threads : files read at one time
+        listing : committed records, which hold the digests of the files they were made from
         """
         wanted_tails: dict[date, set[float]] = {}
         for day, window_s in tails:
@@ -71,17 +89,27 @@ class SeenDays:
         whole = set(days)
         return {
             day: self._resolve_day(
-                day, catalogue.get(day, ()), day in whole, wanted_tails.get(day, set()), threads
+                day,
+                catalogue.get(day, ()),
+                day in whole,
+                wanted_tails.get(day, set()),
+                threads,
+                listing,
             )
             for day in sorted(whole | set(wanted_tails))
         }
 
     def remember(self, day: date, entries: Sequence[Entry], known: Known) -> None:
         """Keep what a worker found a day to hash to."""
+        signature = self._signature(entries)
         self._year(day.year)[day.isoformat()] = {
-            "seen": self._signature(entries),
+            "seen": signature,
             "inputs": known.inputs,
             "tails": {str(window_s): value for window_s, value in known.tails.items()},
+        }
+        self._files_of(day.year)[day.isoformat()] = {
+            "seen": signature,
+            "marks": base64.b64encode(b"".join(map(_mark, entries))).decode(),
         }
         self._changed.add(day.year)
 
@@ -101,12 +129,19 @@ class SeenDays:
         """Write the years that changed."""
         for year in sorted(self._changed):
             self._objects.write(_key(year), seal(self._years[year]))
+            self._objects.write(_files_key(year), seal(self._files[year]))
         self._changed.clear()
 
     def _resolve_day(
-        self, day: date, entries: Sequence[Entry], whole: bool, windows: set[float], threads: int
+        self,
+        day: date,
+        entries: Sequence[Entry],
+        whole: bool,
+        windows: set[float],
+        threads: int,
+        listing: Listing,
     ) -> Known:
-        cached = self._year(day.year).get(day.isoformat(), {})
+        before = cached = self._year(day.year).get(day.isoformat(), {})
         if cached.get("seen") != self._signature(entries):
             cached = {}
         inputs: str | None = cached.get("inputs")
@@ -114,7 +149,8 @@ class SeenDays:
         midnight = day + timedelta(days=1)
         missing = windows - set(tails)
         if whole and inputs is None:
-            read = read_day(self._campaign, entries, threads, keep_bytes=False)
+            digests = self._unchanged(day, entries, before, listing)
+            read = read_day(self._campaign, entries, threads, keep_bytes=False, digests=digests)
             inputs = read.hash()
             tails.update({w: tail_hash(read, midnight, w) for w in windows | set(tails)})
         elif missing:
@@ -125,6 +161,42 @@ class SeenDays:
         if entries and (inputs, tails) != (cached.get("inputs"), cached.get("tails")):
             self.remember(day, entries, known)
         return known
+
+    def _unchanged(
+        self, day: date, entries: Sequence[Entry], before: Mapping[str, Any], listing: Listing
+    ) -> dict[str, str]:
+        """Digests, by name, of the frames whose files are as the committed frames' block saw them.
+
+        None are known if the block was made from something else than what was seen.
+        """
+        block = day_block("frames", "", day)
+        committed = only_fingerprint(listing.get(block, ()))
+        files = self._files_of(day.year).get(day.isoformat(), {})
+        if (
+            committed is None
+            or before.get("inputs") is None
+            or committed[:HALF] != half_digest(before["inputs"])
+            or files.get("seen") != before["seen"]
+        ):
+            return {}
+        marks = base64.b64decode(files["marks"])
+        seen = {marks[i : i + MARK_BYTES] for i in range(0, len(marks), MARK_BYTES)}
+        same = {entry.name for entry in entries if _mark(entry) in seen}
+        try:
+            record = Records(self._objects).read(block, committed)
+        except StoreError:
+            return {}
+        return {name: digest for name, digest, *_ in record.facts["frames"] if name in same}
+
+    def _files_of(self, year: int) -> dict[str, Any]:
+        """By day, marks of its files: read only when a day changed."""
+        if year not in self._files:
+            try:
+                found = unseal(self._objects.read(_files_key(year)))
+            except (FileNotFoundError, ValueError):
+                found = {}
+            self._files[year] = {day: files for day, files in found.items() if _is_files(files)}
+        return self._files[year]
 
     def _year(self, year: int) -> dict[str, Any]:
         if year not in self._years:
@@ -150,6 +222,16 @@ def _is_seen(seen: Any) -> bool:
     return isinstance(inputs, str | None) and isinstance(tails, dict)
 
 
+def _is_files(files: Any) -> bool:
+    return isinstance(files, dict) and all(
+        isinstance(files.get(key), str) for key in ("seen", "marks")
+    )
+
+
+def _mark(entry: Entry) -> bytes:
+    return hashlib.blake2b(repr(tuple(entry)).encode(), digest_size=MARK_BYTES).digest()
+
+
 def tail(entries: Sequence[Entry], midnight: date, window_s: float) -> tuple[Entry, ...]:
     """The entries at most `window_s` seconds before the midnight that begins a day."""
     if not window_s or not entries:
@@ -160,3 +242,7 @@ def tail(entries: Sequence[Entry], midnight: date, window_s: float) -> tuple[Ent
 
 def _key(year: int) -> str:
     return f"runs/seen/{year:04d}.json"
+
+
+def _files_key(year: int) -> str:
+    return f"runs/seen/files-{year:04d}.json"

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from sidebyside import figure, save
 
-from reprocess.clusters import DaskExecutor
+from reprocess.clusters.executors import DaskExecutor
 from reprocess.plan import Reason, Task
 from reprocess.stores.records import day_block
 
