@@ -1,6 +1,7 @@
 """Scores on simulated families that no training scene had a part in.
 
-    python workflows/held_out_families.py --weights OLD.safetensors package:NAME --out docs/simulator.md
+    python workflows/held_out_families.py --weights A.safetensors B.safetensors
+        --out docs/simulator.md
 
 draws `--frames` scenes of each family (`reprocess.simulate.wide`), asks each network, and scores
 pixels at probability 0.5. Beside them stands a threshold on colour and brightness, tuned to
