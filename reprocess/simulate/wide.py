@@ -381,7 +381,9 @@ def _widened(form: Form, rng: np.random.Generator) -> Form:
         side = 1.0 if rng.random() < 0.5 else -1.0
         form = replace(form, offset_km=side * float(rng.uniform(420, 950)), turn_km=1200.0,
                        drift_km_s=0.1 * form.drift_km_s)  # fmt: skip
-    if rng.random() < 0.14:
+    # Sheets of red light without structure are rare, and look like cloud lit by a town.
+    curtain = form.kind in (FormKind.ARC, FormKind.RAYED_BAND)
+    if rng.random() < (0.2 if curtain else 0.03):
         form = replace(form, green=float(rng.uniform(0.0, 0.45)), red=float(rng.uniform(0.4, 1.2)))
     if rng.random() < 0.12:
         form = replace(form, purple=float(rng.uniform(0.4, 1.2)))
