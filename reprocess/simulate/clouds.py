@@ -35,7 +35,8 @@ def cloud_opacity(sky: Sky, grid: SkyGrid) -> Floats:
 def cloud_shine(sky: Sky, grid: SkyGrid) -> Floats:
     """The clouds' own light, (n, 3) or (3,)-broadcast, lit from below or aside."""
     shine = sky.cloud_light * np.asarray(sky.cloud_colour, np.float32)
-    shine = shine * (0.75 + 0.5 * (grid.zenith_deg[:, None] / 90.0) ** 2)
+    limb = sky.cloud_limb
+    shine = shine * (1.0 - limb / 2 + limb * (grid.zenith_deg[:, None] / 90.0) ** 2)
     if sky.cloud_uneven > 0:
         # Thick and thin parts, far smoother than the cloud's edges.
         uneven = _cloud_texture(sky, grid, sky.cloud_seed + 5, 3.8, 0.5) - 0.5

@@ -170,6 +170,8 @@ class Sky:
     skyline_deg: float = 3.0
     """Greatest height of the dark horizon silhouette."""
     cloud_kind: CloudKind = CloudKind.PATCHES
+    cloud_limb: float = 0.5
+    """Brightness of the cloud at the horizon less that overhead, over their mean."""
     cloud_lit: float = 0.0
     """By how many times the clouds are brighter on the side they are lit from."""
     cloud_lit_azimuth_deg: float = 0.0

@@ -227,7 +227,9 @@ def _camera(family: WideFamily, rng: np.random.Generator, size_px: int) -> Camer
         dark=(float(rng.uniform(0, 9)), float(rng.uniform(0, 3)), float(rng.uniform(0, 12)))
         if purple and not mono
         else (0.0, 0.0, 0.0),
-        vignetting=float(rng.uniform(0.0, 0.75)),
+        vignetting=float(rng.uniform(0.0, 0.9)),
+        # Down to that of pictures which were averaged to a quarter of their pixels.
+        shot_noise_dn=_log(rng, 0.002, 0.25),
         hot_pixels=int(_log(rng, 1, 250)),
         banding_dn=_maybe(rng, 0.2, 0.2, 1.8),
         corner_glow_dn=_maybe(rng, 0.15, 4, 40),
@@ -344,6 +346,8 @@ def _cloudy(sky: Sky, kind: CloudKind, rng: np.random.Generator, *, aurora: bool
         cloud_cover=cover,
         cloud_light=light,
         cloud_colour=_cloud_colour(rng),
+        # Real overcast is mostly brightest overhead, as broad diffuse aurora is.
+        cloud_limb=float(rng.uniform(-1.6, 0.6)),
         cloud_uneven=float(rng.uniform(0.0, 0.9)),
         cloud_scale=_log(rng, 0.4, 4.0),
         cloud_lit=_maybe(rng, 0.65, 0.3, 4.0),

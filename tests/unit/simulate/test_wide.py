@@ -90,6 +90,7 @@ def test_each_effect_is_in_some_training_scene_and_missing_in_another(training):
         "town": lambda s: bool(s.sky.lights),
         "Moon": lambda s: s.sky.moon_elevation_deg > 0,
         "Moon behind cloud": lambda s: s.sky.aureole > 0 and s.sky.cloud_cover > 0,
+        "cloud brightest overhead": lambda s: s.sky.cloud_limb < 0 and s.sky.cloud_cover > 0,
         "lit cloud": lambda s: s.sky.cloud_lit > 0 and s.sky.cloud_cover > 0,
         "scattered aurora": lambda s: s.sky.scatter > 0,
         "bright twilight": lambda s: s.sky.sun_elevation_deg > -6,
@@ -134,6 +135,9 @@ def test_each_effect_of_the_camera_changes_pixels(bare, camera):
     "sky",
     [
         _changed("smooth cloud", cloud_kind=CloudKind.SMOOTH, cloud_cover=0.9, cloud_light=0.05),
+        _changed(
+            "limb", cloud_kind=CloudKind.SMOOTH, cloud_cover=0.9, cloud_light=0.05, cloud_limb=-1.0
+        ),
         _changed("hole", cloud_kind=CloudKind.HOLE, cloud_cover=0.9, cloud_light=0.05),
         _changed("streaks", cloud_kind=CloudKind.STREAKS, cloud_cover=0.9, cloud_light=0.05),
         _changed("cells", cloud_kind=CloudKind.CELLS, cloud_cover=0.9, cloud_light=0.05),
