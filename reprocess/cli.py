@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from reprocess import run
 from reprocess.errors import ConfigurationError, ReprocessError
+from reprocess.evaluate import command as evaluate_command
+from reprocess.labels import command as labels_command
 from reprocess.options import (
     access_of,
     add_access,
@@ -96,6 +98,18 @@ def make_parser() -> argparse.ArgumentParser:
 
     verb = _add(verbs, "calibrate", "a camera epoch from stars")
     _calibrate_arguments(verb.add_subparsers(dest="kind", required=True, metavar="KIND"))
+
+    verb = _add(verbs, "labels", "labelled images: import, look, split")
+    kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
+    labels_command.add_kinds(kinds)
+    kind = _add(kinds, "sample", "make a labelled set of a simulated sample, with its sequences")
+    kind.add_argument("directory", metavar="DIRECTORY", type=Path, help="of `reprocess sample`")
+    kind.add_argument("output", metavar="OUT", type=Path, help="new folder")
+    kind.set_defaults(call=_labels_sample)
+
+    verb = _add(verbs, "evaluate", "how far a network can be trusted, on labelled images")
+    evaluate_command.add_arguments(verb)
+    verb.set_defaults(call=evaluate_command.run)
 
     verb = _add(verbs, "noise", "noise constants of the difference method from aurora-free frames")
     _evidence_arguments(verb)
@@ -415,6 +429,13 @@ def _finish_calibration(
     else:
         options.output.write_text(text, encoding="utf-8")
         print(options.output)
+    return 0
+
+
+def _labels_sample(options: argparse.Namespace) -> int:
+    from reprocess.simulate.sample_labels import label_sample
+
+    print(f"{options.output}: {label_sample(options.directory, options.output)} images")
     return 0
 
 

@@ -160,7 +160,7 @@ class DifferenceDetector:
         (variable,) = self.variables(campaign)
         delta = np.full((n, *variable.shape), np.nan, np.float16)
         status = np.full(n, EvidenceStatus.NO_PARTNER, np.uint8)
-        spans: dict[int, _CellSpans] = {}
+        spans: dict[int, CellSpans] = {}
         for i in range(n):
             epoch = int(block.epoch[i])
             if epoch < 0 or (partner[i] >= 0 and epochs[partner[i]] != epoch):
@@ -170,13 +170,13 @@ class DifferenceDetector:
             elif partner[i] >= 0:
                 if epoch not in spans:
                     geometry = epoch_geometry(campaign, campaign.camera[epoch])
-                    spans[epoch] = _cell_spans(
+                    spans[epoch] = cell_spans(
                         geometry.cellmap.cell, geometry.skymap.visible, variable.shape[-1]
                     )
                 units = EIGHT_BIT
                 if deep:
                     units = eight_bit_units(campaign.camera[epoch])[: len(CHANNELS)]
-                means = _compare(
+                means = compare_frames(
                     _rgb(own[i]),
                     _rgb(images[partner[i]]),
                     spans[epoch],
@@ -287,7 +287,7 @@ def match_lag(
 
 
 @dataclass(frozen=True)
-class _CellSpans:
+class CellSpans:
     """Visible pixels as runs of one cell, in image order; cell n_cells is sky outside the cells.
 
     No run is longer than `LONGEST_SPAN`.
@@ -300,7 +300,8 @@ class _CellSpans:
     n_pixels: NDArray[np.int64]
 
 
-def _cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int) -> _CellSpans:
+def cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int) -> CellSpans:
+    """Find the runs of visible pixels of a cell map, which `compare_frames` adds up."""
     key = np.where(visible, np.where(cell >= 0, cell, n_cells), -1).astype(np.int64).ravel()
     first = key[1:] != key[:-1]
     first |= np.arange(1, key.size) % LONGEST_SPAN == 0
@@ -309,7 +310,7 @@ def _cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: in
     keep = key[start] >= 0
     n_pixels = np.bincount(key[key >= 0], minlength=n_cells + 1)[:n_cells]
     height, width = cell.shape
-    return _CellSpans((height, width), start[keep], stop[keep], key[start][keep], n_pixels)
+    return CellSpans((height, width), start[keep], stop[keep], key[start][keep], n_pixels)
 
 
 def _exposure_and_gain(block: FrameBlock) -> NDArray[np.float32]:
@@ -334,16 +335,27 @@ def _rgb(image: NDArray[Any]) -> NDArray[Any]:
     return image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1)
 
 
-def _compare(
+def compare_frames(
     later: NDArray[Any],
     earlier: NDArray[Any],
-    spans: _CellSpans,
+    spans: CellSpans,
     sky_shift_max_dn: float,
     units: NDArray[np.float64] = EIGHT_BIT,
 ) -> NDArray[np.float16] | None:
-    """(statistic, channel, cell) means of a pair, NaN without pixels; None if the sky shifted.
+    """Measure the difference of two frames by cell.
 
-    `units` are counts of the result for one count of the frames, by channel.
+    Parameters
+    ----------
+    later, earlier : (y, x, 3) uint8 or uint16 arrays, counts. Not modified.
+    spans : of the camera's cell map
+    sky_shift_max_dn : float, counts of the result
+    units : counts of the result for one count of the frames, by channel
+
+    Returns
+    -------
+    (statistic, channel, cell) float16 array, or None
+        NaN for cells without pixels; None if the median of red or green over all visible pixels
+        shifted by more than the limit.
     """
     for image in (later, earlier):
         if image.shape != (*spans.shape, 3):
@@ -379,7 +391,7 @@ def _compare(
 
 
 def _median_shift(
-    later: NDArray[Any], earlier: NDArray[Any], spans: _CellSpans
+    later: NDArray[Any], earlier: NDArray[Any], spans: CellSpans
 ) -> NDArray[np.float64]:
     """Magnitude in red and green of the median Δ of the visible pixels; (2,) counts."""
     visible = np.zeros(spans.shape, np.bool_)

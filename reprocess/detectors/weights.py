@@ -138,17 +138,17 @@ def load_network(path: str | Path, architecture: str | None = None) -> LoadedNet
         f"weights {str(path)!r}",
         header["architecture"],
     )
-    digest = header.get("tensors_sha256")
-    if digest is not None and (found := _tensors_digest(tensors)) != digest:
-        raise ConfigurationError(
-            f"weights {str(path)!r}: damaged: found tensors of SHA-256 {found}, expected {digest} "
-            f"as the file says itself; copy it again from where it came"
-        )
     unfit = [k for k, t in tensors.items() if not bool(torch.isfinite(t).all())]
     if unfit:
         raise ConfigurationError(
             f"weights {str(path)!r}: {_few(sorted(unfit))}: found values that are not finite, with "
             f"which the network sees nothing anywhere; expected a trained network"
+        )
+    digest = header.get("tensors_sha256")
+    if digest is not None and (found := _tensors_digest(tensors)) != digest:
+        raise ConfigurationError(
+            f"weights {str(path)!r}: damaged: found tensors of SHA-256 {found}, expected {digest} "
+            f"as the file says itself; copy it again from where it came"
         )
     network.load_state_dict({k: t.to(wanted[k].dtype) for k, t in tensors.items()}, strict=True)
     network.to(torch.float32).eval().requires_grad_(False)

@@ -193,7 +193,7 @@ def split_by_group(
         )
     where = None if test_where is None else {k: tuple(v) for k, v in test_where.items()}
     left = tuple(sorted(index.image[out].tolist()))
-    return Split(by, seed, labels, parts, left, guard_s, where)
+    return Split(by, seed, labels, parts, left, float(guard_s), where)
 
 
 def column(index: LabelIndex, name: str) -> NDArray[np.str_]:

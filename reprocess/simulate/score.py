@@ -22,11 +22,12 @@ from reprocess.campaign import Campaign, Fcn
 from reprocess.cube.count import fraction_min, mlt_bin_index, mlt_bounds, select_frames
 from reprocess.detectors.detector import FRACTION_FULL, FRACTION_UNOBSERVED
 from reprocess.geometry.calibration import epoch_geometry
-from reprocess.simulate.score_levels import threshold_at, tune_colour
+from reprocess.scoring.bootstrap import DRAWS, relative_error
+from reprocess.scoring.confusion import confusion
+from reprocess.scoring.levels import threshold_at, tune_colour
 from reprocess.simulate.score_read import Sample, read_sample
 from reprocess.simulate.score_tables import (
     Bin,
-    Confusion,
     MethodScore,
     OccurrenceRow,
     OperatingPoint,
@@ -42,8 +43,6 @@ __all__ = ["SampleScore", "format_score", "score_sample"]
 DRIFT_DEG_PER_MIN = (0.0, 0.2, 2.0, 8.0)
 CHANGE_PER_MIN = (0.0, 0.01, 0.1, 1.0)
 FALSE_RATE_MAX = 0.01
-DRAWS = 2000
-SEED = 20250
 NOW, EITHER = "t", "t or t - lag"
 
 
@@ -125,16 +124,6 @@ def _score(sample: Sample, campaign: Campaign, truth: Mapping[date, DayTruth]) -
         draws=DRAWS,
         seconds=0.0,
     )
-
-
-def confusion(
-    flagged: NDArray[np.bool_], positive: NDArray[np.bool_], scored: NDArray[np.bool_]
-) -> Confusion:
-    """Count the scored cell-frames by what a method and the truth say."""
-    hits = int((flagged & positive & scored).sum())
-    false = int((flagged & ~positive & scored).sum())
-    missed = int((~flagged & positive & scored).sum())
-    return Confusion(hits, false, missed, int(scored.sum()) - hits - false - missed)
 
 
 def _bins(sample: Sample, now: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
@@ -252,39 +241,3 @@ def _occurrence_row(
         name, int((observed > 0).sum()), int((true > 0).sum()), int(observed.sum()),
         float(true.sum() / observed.sum()), tuple(errors),
     )  # fmt: skip
-
-
-def relative_error(
-    found: NDArray[np.float64], true: NDArray[np.float64], observed: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Find the relative error of an occurrence rate, and its 95 % interval over days.
-
-    Parameters
-    ----------
-    found, true, observed : (day,) float64 arrays
-        Cell-frames flagged, with true aurora, and observed.
-
-    Returns
-    -------
-    error, low, high : float
-        (rate found) / (true rate) - 1. NaN without true aurora; an interval of NaN if fewer
-        than two days have any.
-
-    Notes
-    -----
-    Days that observed something are drawn with replacement `DRAWS` times from
-    a fixed seed. Draws without true aurora have no error and are left out.
-    """
-    if true.sum() == 0:
-        return math.nan, math.nan, math.nan
-    error = float(found.sum() / true.sum() - 1)
-    if np.count_nonzero(true) < 2:
-        return error, math.nan, math.nan
-    days = np.flatnonzero(observed > 0)
-    rng = np.random.default_rng(SEED)
-    times = rng.multinomial(len(days), np.full(len(days), 1 / len(days)), size=DRAWS)
-    drawn_true = times @ true[days]
-    some = drawn_true > 0
-    errors = (times @ found[days])[some] / drawn_true[some] - 1
-    low, high = np.percentile(errors, [2.5, 97.5])
-    return error, float(low), float(high)

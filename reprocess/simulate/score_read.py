@@ -18,8 +18,9 @@ from reprocess.detectors.difference import CHANNELS, DELTA, match_lag
 from reprocess.detectors.fcn import LOGIT
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.calibration import epoch_geometry
-from reprocess.simulate.score_cells import TruthCells, cell_colours, truth_cells
-from reprocess.simulate.score_levels import difference_levels, network_levels
+from reprocess.scoring.cells import cell_colours
+from reprocess.scoring.levels import difference_levels, network_levels
+from reprocess.simulate.score_cells import TruthCells, truth_cells
 from reprocess.simulate.truth import DayTruth
 from reprocess.stores.layout import NOT_ACQUIRED_US, DayReader, chunk_slots
 from reprocess.stores.objects import ObjectStore

@@ -6,34 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reprocess.scoring.confusion import Confusion
+
 SIMULATED = "simulated"
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Cell-frames by what a method and the truth say."""
-
-    hits: int
-    false: int
-    missed: int
-    clear: int
-
-    @property
-    def precision(self) -> float:
-        return _ratio(self.hits, self.hits + self.false)
-
-    @property
-    def recall(self) -> float:
-        return _ratio(self.hits, self.hits + self.missed)
-
-    @property
-    def f1(self) -> float:
-        return _ratio(2 * self.hits, 2 * self.hits + self.false + self.missed)
-
-    @property
-    def false_rate(self) -> float:
-        """Share of cell-frames without true aurora that are flagged."""
-        return _ratio(self.false, self.false + self.clear)
 
 
 @dataclass(frozen=True)
@@ -236,10 +211,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> lis
         ).rstrip()
         for line in lines
     ]
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
 
 
 def _number(value: float) -> str:

@@ -181,11 +181,12 @@ def _train(
 ) -> tuple[bool, bool]:
     from reprocess.train.data import gather_data
     from reprocess.train.dataset import colour_statistics
-    from reprocess.train.loop import Training, train
+    from reprocess.train.loop import Training, check_place, train
     from reprocess.train.loss import positive_weight
     from reprocess.train.progress import TrainingLine
     from reprocess.train.start import make_start
 
+    check_place(recipe, ranks)
     start = make_start(options.start, recipe.architecture, recipe.seed) if ranks.first else None
     with ranks.first_first():
         data = gather_data(options, recipe)

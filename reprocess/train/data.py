@@ -92,13 +92,19 @@ def gather_data(options: argparse.Namespace, recipe: Recipe) -> Data:
         raise ConfigurationError(
             "expected frames to learn from: --data DIR --split FILE, --simulated N, or both"
         )
+    if options.data is None and options.validation < 1:
+        raise ConfigurationError(
+            f"--validation {options.validation}: expected frames to validate with, of which the "
+            f"best weights are chosen"
+        )
     labelled = None if options.data is None else _labelled(options.data, options.split, recipe)
     simulated = _simulated(options, recipe) if options.simulated else None
     both = [part for part in (labelled, simulated) if part is not None]
     validation = both[0].validation
     if not len(validation):
         raise ConfigurationError(
-            "expected frames to validate with, of which the best weights are chosen; found none"
+            f"--split {options.split}: found no validation images, expected frames to validate "
+            f"with, of which the best weights are chosen"
         )
     return Data(
         join_frames([part.training for part in both]) if len(both) > 1 else both[0].training,

@@ -83,7 +83,7 @@ class Training:
         positive_weight: float,
         ranks: Ranks = ALONE,
     ) -> None:
-        _check(recipe, ranks)
+        check_place(recipe, ranks)
         self.recipe, self.ranks = recipe, ranks
         self.mean, self.std, self.positive_weight = mean, std, positive_weight
         self.steps_done = 0
@@ -335,7 +335,13 @@ class _Course:
         return Outcome(network.eval(), training.steps_done, best_step, self._history, ended)
 
 
-def _check(recipe: Recipe, ranks: Ranks) -> None:
+def check_place(recipe: Recipe, ranks: Ranks) -> None:
+    """Refuse a recipe that this device or number of processes cannot follow.
+
+    Raises
+    ------
+    ConfigurationError
+    """
     if recipe.precision != "float32" and ranks.device.type != "cuda":
         raise ConfigurationError(
             f"--precision {recipe.precision}: found device {ranks.device.type}, expected cuda; a "

@@ -106,11 +106,10 @@ def make_start(start: str, architecture: str, seed: int) -> Start:
         If there are no such weights, they cannot be had, are damaged, or are of another
         architecture.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build_network(architecture)
     if start == SCRATCH:
-        return Start(network, None, None, {"from": f"random weights, seed {seed}"})
+        return Start(
+            _random(architecture, seed), None, None, {"from": f"random weights, seed {seed}"}
+        )
     if start in {kind for _, kind in PUBLISHED}:
         published = PUBLISHED.get((architecture, start))
         if published is None:
@@ -122,7 +121,7 @@ def make_start(start: str, architecture: str, seed: int) -> Start:
         path = obtain(published)
         said = {"from": f"{published.name}, trained on {published.trained_on}"}
         said |= {"url": published.url, "sha256": _check_digest(path, published)}
-        return _of_torchvision(network, architecture, path, said)
+        return _of_torchvision(_random(architecture, seed), architecture, path, said)
     path = Path(start)
     if not start.startswith(PACKAGE_PREFIX) and not path.is_file():
         raise ConfigurationError(
@@ -130,12 +129,12 @@ def make_start(start: str, architecture: str, seed: int) -> Start:
         )
     if start.startswith(PACKAGE_PREFIX) or not _is_pickle(path):
         loaded = load_network(start, architecture)
-        network.load_state_dict(loaded.network.state_dict())
+        network = loaded.network.requires_grad_(True)
         earlier = {k: loaded.card[k] for k in ("command", "started_from") if k in loaded.card}
         said = {"from": f"{path.name}, {architecture} of ours", "sha256": loaded.digest} | earlier
         return Start(network, loaded.mean, loaded.std, said)
     said = {"from": f"{path.name}, a state dict", "sha256": _digest(path)}
-    return _of_torchvision(network, architecture, path, said)
+    return _of_torchvision(_random(architecture, seed), architecture, path, said)
 
 
 def obtain(published: Published) -> Path:
@@ -164,6 +163,12 @@ def obtain(published: Published) -> Path:
             f"give the file itself: --start PATH/{path.name}"
         ) from error
     return path
+
+
+def _random(architecture: str, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_network(architecture)
 
 
 def _of_torchvision(

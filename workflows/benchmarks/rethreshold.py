@@ -1,17 +1,18 @@
 """Another threshold from stored evidence, beside running the network again on the CPU.
 
-python workflows/benchmarks/rethreshold.py /fast/disk/scratch [--days 8]
+python workflows/benchmarks/rethreshold.py /fast/disk/scratch --frames 1440
+python workflows/benchmarks/rethreshold.py /fast/disk/scratch --large --frames 240 --rounds 2
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from datetime import date
 from pathlib import Path
 
 import yaml
 from archives import jpeg_campaign, run
+from inference import SMALL, large_network
 from sidebyside import compare, save
 
 from reprocess.campaign import load_campaign
@@ -22,11 +23,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("scratch", type=Path)
     parser.add_argument("--frames", type=int, default=480)
-    parser.add_argument("--weights", default="package:fcn_resnet18_sim.safetensors")
+    parser.add_argument("--large", action="store_true", help="FCN-ResNet50 of random weights")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     root = options.scratch / "rethreshold"
     shutil.rmtree(root, ignore_errors=True)
-    campaign = jpeg_campaign(root, 256, options.weights, "torch", options.frames, stored_px=480)
+    root.mkdir(parents=True)
+    weights = large_network(root) if options.large else SMALL
+    campaign = jpeg_campaign(root, 256, weights, "torch", options.frames, stored_px=480)
     run(campaign)
     thresholds = iter(0.3 + 0.001 * i for i in range(1000))
     document = yaml.safe_load((root / "campaign.yaml").read_text())
@@ -54,12 +58,13 @@ def main() -> None:
         assert ours == theirs > 0
         return f"{ours} cell-frames observed in both"
 
+    name = "FCN-ResNet50" if options.large else "FCN-ResNet18"
     row = compare(
-        f"another threshold for {options.frames} frames ({date(2021, 6, 1)})",
+        f"another threshold for {options.frames} frames, {name}",
         ("from evidence", rederive), ("network again, from the frames store", infer),
-        work=options.frames, unit="frames", target=">= 100", same=same, rounds=3,
+        work=options.frames, unit="frames", target=">= 100", same=same, rounds=options.rounds,
     )  # fmt: skip
-    save("rethreshold", [row])
+    save(f"rethreshold_{'large' if options.large else 'small'}", [row])
 
 
 if __name__ == "__main__":

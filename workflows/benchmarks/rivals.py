@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -192,8 +192,8 @@ def ray_data(root: Path, counted) -> np.ndarray:
 
     class Network:
         def __init__(self) -> None:
-            sys.path.insert(0, str(Path(__file__).parent))
             import torch
+            from rivals import science  # by name: a cached function of `__main__` does not travel
 
             torch.set_num_threads(1)
             self.decode, self.shares = science(root)
@@ -202,10 +202,16 @@ def ray_data(root: Path, counted) -> np.ndarray:
             images = np.stack([self.decode(data) for data in batch["bytes"]])
             return {"share": self.shares(images)}
 
-    ray.init(num_cpus=2, logging_level="error", include_dashboard=False)
+    # Two actors fill the cores; shares of one leave room for the tasks that read.
+    here = {"PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}
+    ray.init(
+        num_cpus=2, logging_level="error", include_dashboard=False, runtime_env={"env_vars": here}
+    )
     ray.data.DataContext.get_current().enable_progress_bars = False
-    frames = ray.data.read_binary_files(files_of(root), override_num_blocks=DAYS * 4)
-    found = frames.map_batches(Network, batch_size=PART, concurrency=1, num_cpus=1)
+    frames = ray.data.read_binary_files(
+        files_of(root), override_num_blocks=DAYS * 4, ray_remote_args={"num_cpus": 0.25}
+    )
+    found = frames.map_batches(Network, batch_size=PART, concurrency=2, num_cpus=0.75)
     counts = np.zeros(2, np.int64)
     for batch in found.iter_batches(batch_size=PART):
         counts += totals(batch["share"])
@@ -240,6 +246,7 @@ def naive_dask(root: Path, counted) -> np.ndarray:
 
     def part(names: np.ndarray) -> np.ndarray:
         import torch
+        from rivals import science
 
         torch.set_num_threads(1)
         decode, shares = science(root)
@@ -252,7 +259,9 @@ def naive_dask(root: Path, counted) -> np.ndarray:
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        parts = names.map_blocks(part, dtype=np.int64, new_axis=1, chunks=((1,), (2,)))
+        parts = names.map_blocks(
+            part, dtype=np.int64, new_axis=1, chunks=((1,) * names.numblocks[0], (2,))
+        )
         futures = client.compute(list(parts.to_delayed().ravel()))
         for future in as_completed(futures):
             counts += future.result()[0]

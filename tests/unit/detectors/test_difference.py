@@ -15,8 +15,8 @@ from reprocess.detectors import difference
 from reprocess.detectors.detector import Evidence, EvidenceStatus
 from reprocess.detectors.difference import (
     DifferenceDetector,
-    _cell_spans,
-    _compare,
+    cell_spans,
+    compare_frames,
     flag_cells,
     match_lag,
 )
@@ -38,7 +38,7 @@ def geometry_of(cell, visible=None, n_cells=N_CELLS, observed=None):
 
 
 def spans_of(geometry):
-    return _cell_spans(geometry.cellmap.cell, geometry.skymap.visible, geometry.cells.n_cells)
+    return cell_spans(geometry.cellmap.cell, geometry.skymap.visible, geometry.cells.n_cells)
 
 
 def four_cells():
@@ -84,7 +84,7 @@ def test_mean_and_mean_magnitude_of_a_hand_made_pair():
     later[..., 0] = [[103, 98], [100, 101]]  # +3 -2 0 +1
     later[..., 1] = [[0, 255], [100, 100]]  # -100 +155
     later[..., 2] = 7
-    delta = _compare(later, earlier, spans_of(geometry_of(cell, n_cells=1)), 255)
+    delta = compare_frames(later, earlier, spans_of(geometry_of(cell, n_cells=1)), 255)
     assert delta.dtype == np.float16
     np.testing.assert_array_equal(delta[:, :, 0], [[0.5, 13.75], [1.5, 63.75]])
 
@@ -95,7 +95,7 @@ def test_mean_is_rounded_once():
     earlier = np.zeros((1, 3, 3), np.uint8)
     later = np.zeros((1, 3, 3), np.uint8)
     later[0, :, 0] = [171, 170, 171]
-    delta = _compare(later, earlier, spans_of(geometry_of(cell, n_cells=1)), 255)
+    delta = compare_frames(later, earlier, spans_of(geometry_of(cell, n_cells=1)), 255)
     assert delta[0, 0, 0] == np.float16(512 / 3)
 
 
@@ -121,26 +121,26 @@ def test_statistic_is_numpys(seed, cells, extreme):
     levels = [0, 255] if extreme else np.arange(256)
     later, earlier = rng.choice(levels, (2, SIZE, SIZE, 3)).astype(np.uint8)
     expected, visible = oracle(later, earlier, geometry)
-    found = _compare(later, earlier, spans_of(geometry), 255)
+    found = compare_frames(later, earlier, spans_of(geometry), 255)
     np.testing.assert_array_equal(found, expected)
     if len(visible):
         median = np.abs(np.median(visible, axis=0)).max()
         for limit in (20, median, median - 0.25):
-            shifted = _compare(later, earlier, spans_of(geometry), limit) is None
+            shifted = compare_frames(later, earlier, spans_of(geometry), limit) is None
             assert shifted == (median > limit)
 
 
 def test_long_runs_do_not_overflow():
     cell = np.zeros((3000, 3000), np.int16)
     later = np.full((3000, 3000, 3), 255, np.uint8)
-    delta = _compare(later, np.zeros_like(later), spans_of(geometry_of(cell)), 255)
+    delta = compare_frames(later, np.zeros_like(later), spans_of(geometry_of(cell)), 255)
     np.testing.assert_array_equal(delta[..., 0], 255)
 
 
 def test_cells_without_a_pixel_are_nan():
     geometry = geometry_of(np.zeros((4, 4)))
     frame = np.zeros((4, 4, 3), np.uint8)
-    delta = _compare(frame, frame, spans_of(geometry), 20)
+    delta = compare_frames(frame, frame, spans_of(geometry), 20)
     assert np.isnan(delta[..., 1:]).all()
     assert (delta[..., 0] == 0).all()
 
@@ -149,9 +149,9 @@ def test_a_frame_of_another_size_is_refused():
     runs = spans_of(four_cells())
     frame = np.zeros((SIZE, SIZE, 3), np.uint8)
     with pytest.raises(ValueError, match=r"frame of \(8, 16, 3\), a sky map of \(16, 16\)"):
-        _compare(frame[:8], frame, runs, 20)
+        compare_frames(frame[:8], frame, runs, 20)
     with pytest.raises(ValueError, match="16, 16, 2"):
-        _compare(frame[..., :2], frame[..., :2], runs, 20)
+        compare_frames(frame[..., :2], frame[..., :2], runs, 20)
 
 
 @pytest.mark.parametrize("channel", [0, 1])
@@ -166,10 +166,10 @@ def test_sky_shift_is_refused_above_the_limit_only(channel, sign):
         later[..., channel] = (later[..., channel].astype(int) + sign * dn).astype(np.uint8)
         return later
 
-    assert _compare(shifted_by(20), base, runs, 20.0) is not None
-    assert _compare(shifted_by(21), base, runs, 20.0) is None
-    assert _compare(shifted_by(20), base, runs, 19.5) is None
-    assert _compare(shifted_by(20), base, runs, 20.5) is not None
+    assert compare_frames(shifted_by(20), base, runs, 20.0) is not None
+    assert compare_frames(shifted_by(21), base, runs, 20.0) is None
+    assert compare_frames(shifted_by(20), base, runs, 19.5) is None
+    assert compare_frames(shifted_by(20), base, runs, 20.5) is not None
 
 
 def test_sky_shift_counts_visible_pixels_outside_cells_and_takes_their_median():
@@ -179,10 +179,10 @@ def test_sky_shift_counts_visible_pixels_outside_cells_and_takes_their_median():
     earlier = np.zeros((1, 5, 3), np.uint8)
     later = earlier.copy()
     later[0, [1, 2, 4], 0] = 40  # two of four visible pixels (median 20), and an invisible one
-    assert _compare(later, earlier, runs, 20) is not None
-    assert _compare(later, earlier, runs, 19.9) is None
+    assert compare_frames(later, earlier, runs, 20) is not None
+    assert compare_frames(later, earlier, runs, 19.9) is None
     later[0, 3, 0] = 40
-    assert _compare(later, earlier, runs, 20) is None
+    assert compare_frames(later, earlier, runs, 20) is None
 
 
 def test_blue_alone_is_no_shift():
@@ -190,7 +190,7 @@ def test_blue_alone_is_no_shift():
     earlier = np.zeros((SIZE, SIZE, 3), np.uint8)
     later = earlier.copy()
     later[..., 2] = 255
-    assert _compare(later, earlier, runs, 20) is not None
+    assert compare_frames(later, earlier, runs, 20) is not None
 
 
 # --- partners ----------------------------------------------------------------------
@@ -362,7 +362,7 @@ def test_the_sky_shift_limit_is_in_counts_of_the_eight_bit_frame(campaign):
 def test_the_largest_possible_change_is_still_a_number():
     runs = spans_of(four_cells())
     earlier = np.zeros((SIZE, SIZE, 3), np.uint16)
-    found = _compare(earlier + np.uint16(65535), earlier, runs, 1e9, np.full(2, 10.0))
+    found = compare_frames(earlier + np.uint16(65535), earlier, runs, 1e9, np.full(2, 10.0))
     assert np.isfinite(found).all()
 
 

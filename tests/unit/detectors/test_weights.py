@@ -136,6 +136,49 @@ def test_unknown_architecture_and_format_are_named(path):
         load_network(path)
 
 
+def test_other_classes_are_refused_with_both_sides(path):
+    """Logits the other way round would see aurora wherever there is none."""
+    _rewrite(path, classes=["aurora", "background"])
+    with pytest.raises(
+        ConfigurationError, match=r"\['aurora', 'background'\], expected \['background', 'aurora'\]"
+    ):
+        load_network(path)
+    _rewrite(path, classes=["background", "aurora", "cloud"])
+    with pytest.raises(ConfigurationError, match=r"'cloud'\], expected"):
+        load_network(path)
+
+
+def test_another_normalisation_is_refused_with_both_sides(path):
+    _rewrite(path, normalisation="image / 127.5 - 1")
+    with pytest.raises(
+        ConfigurationError, match=r"found normalisation image / 127.5 - 1, expected \(image / 255"
+    ):
+        load_network(path)
+
+
+def test_another_architecture_than_the_one_asked_for_is_refused(path):
+    assert load_network(path, "fcn_resnet18").architecture == "fcn_resnet18"
+    with pytest.raises(
+        ConfigurationError, match="found architecture fcn_resnet18, expected fcn_resnet50"
+    ):
+        load_network(path, "fcn_resnet50")
+
+
+def test_one_changed_bit_in_the_tensors_is_noticed(path):
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="damaged: found tensors of SHA-256"):
+        load_network(path)
+
+
+def test_a_description_from_before_these_checks_is_still_read(path):
+    described = dict(read_card(path))
+    del described["normalisation"], described["tensors_sha256"]
+    save_file(load_file(path), path, metadata={METADATA_KEY: json.dumps(described)})
+    assert load_network(path).mean == MEAN
+
+
 def test_truncated_file_is_refused(path):
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(ConfigurationError, match="damaged"):

@@ -127,6 +127,9 @@ def test_a_split_is_saved_and_read(tmp_path: Path) -> None:
     again = read_split(tmp_path / "split.json")
     assert again == split
     assert again.digest == split.digest
+    whole = split_by_group(rows, "date", (0.6, 0.2, 0.2), 5, "abc", guard_s=0)
+    write_split(whole, tmp_path / "whole.json")
+    assert read_split(tmp_path / "whole.json").digest == whole.digest
     kept = rows.image[again.rows(rows, "test")].tolist()
     assert kept == list(split.parts["test"])
     with pytest.raises(ConfigurationError, match="names 50 images that the set does not have"):
