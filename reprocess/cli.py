@@ -133,6 +133,21 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--tiny", action="store_true", help="a few small frames, for trials")
     verb.set_defaults(call=_sample)
 
+    verb = _add(verbs, "simulate", "write simulated scenes with masks as a labelled set")
+    verb.add_argument("directory", metavar="DIRECTORY", type=Path, help="new or empty")
+    verb.add_argument(
+        "--family", metavar="NAME", default="wide",
+        help="training, test, wide, held-out-camera, held-out-cloud, held-out-aurora or held-out; "
+        "default wide",
+    )  # fmt: skip
+    verb.add_argument("--frames", metavar="N", type=int, required=True, help="number of scenes")
+    verb.add_argument(
+        "--first", metavar="N", type=int, default=0, help="number of the first scene; default 0"
+    )
+    verb.add_argument("--size", metavar="PX", type=int, default=256, help="side; default 256")
+    verb.add_argument("--processes", metavar="N", type=int, default=2, help="default 2")
+    verb.set_defaults(call=_simulate)
+
     return parser
 
 
@@ -289,6 +304,20 @@ def _sample(options: argparse.Namespace) -> int:
 
     path = write_sample(options.directory, tiny=options.tiny)
     print(f"campaign: {path}\nrun it:   python -m reprocess.run {path}")
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from reprocess.simulate.labelled import write_scenes
+
+    shown = write_scenes(
+        options.directory, options.family, options.frames, first=options.first,
+        size_px=options.size, processes=options.processes,
+    )  # fmt: skip
+    print(
+        f"{options.directory}: {options.frames} scenes of family {options.family}, {shown} of them "
+        f"with visible aurora"
+    )
     return 0
 
 

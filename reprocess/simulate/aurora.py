@@ -93,6 +93,8 @@ def aurora_light(form: Form, grid: SkyGrid, time_s: float) -> Floats:
         lines = np.stack([green, form.red * green, form.purple * green])
     else:
         lines = _curtain(form, grid, time_s, across_unit, along_unit)
+    if form.green != 1.0:
+        lines[0] *= np.float32(form.green)
     mixing = np.stack([GREEN, RED, PURPLE])
     light = (lines.T @ mixing) * np.float32(brightness_at(form, time_s))
     return np.asarray(light, np.float32)
@@ -104,6 +106,7 @@ def _curtain(
     """Green, red and purple columns (3, n) of an arc or a rayed band of unit brightness."""
     centre, bright = _tables(form, time_s)
     rayed = form.kind == FormKind.RAYED_BAND
+    spiral = form.kind == FormKind.SPIRAL
     green_share = TALL_GREEN_SHARE if rayed else GREEN_SHARE
     lines = np.zeros((3, across_unit.size), np.float32)
     for index, height in enumerate(HEIGHT_KM):
@@ -113,12 +116,16 @@ def _curtain(
             continue
         distance, path = _layer(grid, index)
         across = distance * across_unit
-        at = np.clip(distance * along_unit + ALONG_KM, 0, 2 * ALONG_KM).astype(np.int32)
+        along = distance * along_unit
+        at = np.clip(along + ALONG_KM, 0, 2 * ALONG_KM).astype(np.int32)
         spread = (0.5 * STEP_KM[index] / height) * across
         width2 = np.float32(form.width_km**2) * (1.0 + 0.0035 * max(height - 100.0, 0.0))
         wide2 = spread * spread + width2
-        offset = across - centre[at]
-        value = np.exp(-offset * offset / wide2) * bright[at] * np.sqrt(width2 / wide2) * path
+        if spiral:
+            offset, here = _winding(form, time_s, across, along)
+        else:
+            offset, here = across - centre[at], bright[at]
+        value = np.exp(-offset * offset / wide2) * here * np.sqrt(width2 / wide2) * path
         for line, share in enumerate(shares):
             if share >= 0.004:
                 lines[line] += np.float32(share) * value
@@ -145,6 +152,22 @@ def _tables(form: Form, time_s: float) -> tuple[Floats, Floats]:
     end = np.abs(along - form.along_km)
     bright = bright * (1.0 - smoothstep(end, 0.7 * form.half_length_km, form.half_length_km))
     return centre.astype(np.float32), bright.astype(np.float32)
+
+
+def _winding(form: Form, time_s: float, across: Floats, along: Floats) -> tuple[Floats, Floats]:
+    """Distance (km) to the nearest winding of a spiral, and the brightness there.
+
+    Archimedean, `turns` windings out to `half_length_km` about the point
+    (`offset_at`, `along_km`); it turns with `fold_speed_km_s` at its rim.
+    """
+    x, y = across - np.float32(offset_at(form, time_s)), along - np.float32(form.along_km)
+    radius = np.hypot(x, y)
+    turned = np.arctan2(y, x) - form.fold_speed_km_s * time_s / form.half_length_km + form.phase
+    pitch = form.half_length_km / max(form.turns, 0.5)
+    offset = np.mod(radius - pitch * turned / (2 * np.pi) + pitch / 2, pitch) - pitch / 2
+    bright = 1.0 - smoothstep(radius, 0.75 * form.half_length_km, form.half_length_km)
+    bright = bright * (0.6 + 0.4 * np.cos(turned * 2.0 + form.seed % 7))
+    return np.asarray(offset, np.float32), np.asarray(bright, np.float32)
 
 
 def _noise_1d(seed: int, at: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from reprocess.simulate.clouds import airglow_bands, cloud_opacity, cloud_shine
+from reprocess.simulate.foreground import skyline
 from reprocess.simulate.grid import (
     Floats,
     SkyGrid,
@@ -33,10 +35,13 @@ class Background(NamedTuple):
 
     `light` is (n, 3), clouds included; `transmission` (n, 3) is the share of
     light from above the clouds that arrives; both 0 behind the skyline.
+    `scatter` (n, 1) is the share of the sky's whole auroral light that clouds
+    and haze send down from each direction.
     """
 
     light: Floats
     transmission: Floats
+    scatter: Floats
 
 
 def background(sky: Sky, grid: SkyGrid) -> Background:
@@ -44,18 +49,23 @@ def background(sky: Sky, grid: SkyGrid) -> Background:
     n = grid.zenith_deg.size
     elevation = 90.0 - grid.zenith_deg
     airmass = 1.0 / (grid.up + 0.50572 * (elevation + 6.07995) ** -1.6364)
-    above = np.multiply.outer(
-        sky.airglow / np.sqrt(1.0 - 0.94 * (1.0 - grid.up**2)),
-        np.asarray(sky.airglow_colour, np.float32),
-    )
+    glow = sky.airglow / np.sqrt(1.0 - 0.94 * (1.0 - grid.up**2))
+    if sky.airglow_wave > 0:
+        glow = glow * (1.0 + sky.airglow_wave * airglow_bands(sky, grid))
+    above = np.multiply.outer(glow, np.asarray(sky.airglow_colour, np.float32))
     if sky.milky_way > 0:
         above += np.multiply.outer(sky.milky_way * _milky_way(sky, grid), STARLIGHT)
     moonlit = _moon_up(sky)
     near = np.zeros((n, 3), np.float32)
     if sky.sun_elevation_deg > -18.0:
-        near += _twilight(sky, grid, elevation)
+        dusk = _twilight(sky, grid, elevation)
+        if sky.twilight_tint != (1.0, 1.0, 1.0):
+            dusk = dusk * np.asarray(sky.twilight_tint, np.float32)
+        near += dusk
     if moonlit > 0:
         near += _moon_glow(sky, grid, moonlit)
+        if sky.aureole > 0:
+            near += _aureole(sky, grid, moonlit)
     if sky.haze > 0:
         low = sky.haze * np.exp(-elevation / sky.haze_deg)
         near += np.multiply.outer(low, np.asarray(sky.haze_colour, np.float32))
@@ -65,22 +75,22 @@ def background(sky: Sky, grid: SkyGrid) -> Background:
         glow = np.exp(-((away / light.width_deg) ** 2) - elevation / light.height_deg)
         town += np.multiply.outer(light.brightness * glow, np.asarray(light.colour, np.float32))
     extinction = np.exp(-EXTINCTION[None, :] * np.minimum(airmass, 20.0)[:, None])
-    opacity = _clouds(sky, grid)
+    opacity = cloud_opacity(sky, grid)
     if sky.cloud_cover > 0:
-        shine = sky.cloud_light * np.asarray(sky.cloud_colour, np.float32)
-        shine = shine * (0.75 + 0.5 * (grid.zenith_deg[:, None] / 90.0) ** 2)
-        if sky.cloud_uneven > 0:
-            # Thick and thin parts, far smoother than the cloud's edges.
-            uneven = _cloud_texture(sky, grid, sky.cloud_seed + 5, 3.8, 0.5) - 0.5
-            shine = shine * (1.0 + 2.0 * sky.cloud_uneven * uneven[:, None])
+        shine = cloud_shine(sky, grid)
         shine = shine + 2.0 * town + (1.7 if moonlit > 0 else 1.1) * near
         light = (above * extinction + near + town) * (1.0 - opacity) + shine * opacity
     else:
         light = above * extinction + near + town
-    clear = smoothstep(elevation - _skyline(sky, grid), -0.4, 0.4)[:, None]
+    clear = smoothstep(elevation - skyline(sky, grid), -0.4, 0.4)[:, None]
     transmission = extinction * (1.0 - opacity) * clear
+    light = light * (0.04 + 0.96 * clear)
+    if any(sky.ground):
+        light = light + np.asarray(sky.ground, np.float32) * (1.0 - clear)
     return Background(
-        np.asarray(light * (0.04 + 0.96 * clear), np.float32), np.asarray(transmission, np.float32)
+        np.asarray(light, np.float32),
+        np.asarray(transmission, np.float32),
+        np.asarray(sky.scatter * (0.15 + opacity) * clear, np.float32),
     )
 
 
@@ -128,6 +138,12 @@ def _moon_glow(sky: Sky, grid: SkyGrid, power: float) -> Floats:
     halo = 0.010 * (0.8 + 0.5 * cosine**2) + 0.10 * np.exp(-away / 9.0) + 0.4 * np.exp(-away / 2.2)
     ring = 0.008 * np.exp(-(((away - 22.0) / 1.2) ** 2))
     return np.asarray(np.multiply.outer(1.6 * power * (halo + ring), MOONLIGHT), np.float32)
+
+
+def _aureole(sky: Sky, grid: SkyGrid, power: float) -> Floats:
+    cosine = np.clip(_cosine_to(grid, sky.moon_azimuth_deg, sky.moon_elevation_deg), -1, 1)
+    wide = 0.3 + np.exp(-np.degrees(np.arccos(cosine)) / 30.0)
+    return np.asarray(np.multiply.outer(sky.aureole * power * wide, MOONLIGHT), np.float32)
 
 
 def _draw_moon(picture: Floats, camera: Camera, sky: Sky, transmission: Floats) -> None:
@@ -193,41 +209,6 @@ def _milky_way(sky: Sky, grid: SkyGrid) -> Floats:
     band = np.exp(-((latitude / wide) ** 2)) * (0.55 + 0.9 * np.maximum(to_centre, 0.0))
     rift = 1.0 - 0.6 * np.exp(-((latitude / 2.5) ** 2)) * smoothstep(uneven, 0.35, 0.7)
     return np.asarray(band * (0.5 + uneven) * rift, np.float32)
-
-
-def _clouds(sky: Sky, grid: SkyGrid) -> Floats:
-    """Opacity (n, 1) of the cloud layer."""
-    if sky.cloud_cover <= 0:
-        return np.zeros((grid.zenith_deg.size, 1), np.float32)
-    value = _cloud_texture(sky, grid, sky.cloud_seed, 3.0, 1.0)
-    edge = 1.0 - sky.cloud_cover
-    opacity = 0.97 * smoothstep(value, edge - 0.18, edge + 0.22)
-    return np.asarray(opacity[:, None], np.float32)
-
-
-def _cloud_texture(sky: Sky, grid: SkyGrid, seed: int, slope: float, fine: float) -> Floats:
-    """A random field (n,) on the cloud layer, drifting with it."""
-    # On a plane above the station, flattened towards the horizon where the Earth's curve ends it.
-    range_ = np.tan(np.radians(np.minimum(grid.zenith_deg, 88.0)))
-    flat = range_ / (1.0 + 0.08 * range_)
-    x = flat * np.sin(grid.azimuth_rad) + sky.cloud_drift[0]
-    y = flat * np.cos(grid.azimuth_rad) + sky.cloud_drift[1]
-    scale = 60.0 * fine / sky.cloud_scale
-    field = texture(seed % 16 + 32, slope)
-    return sample_texture(field, (x * scale).astype(np.float32), (y * scale).astype(np.float32))
-
-
-def _skyline(sky: Sky, grid: SkyGrid) -> Floats:
-    """Height of the dark horizon in each pixel's direction, degrees."""
-    rng = np.random.default_rng([sky.skyline_seed, 19])
-    azimuth = np.radians(np.arange(361.0))
-    ridge = np.zeros(361)
-    for order in range(1, 25):
-        ridge += rng.normal(0, order**-1.1) * np.sin(order * azimuth + rng.uniform(0, 2 * np.pi))
-    ridge -= ridge.min()
-    at = np.mod(np.degrees(grid.azimuth_rad), 360.0)
-    height = np.interp(at, np.arange(361.0), (ridge / ridge.max()) ** 1.5)
-    return np.asarray(sky.skyline_deg * height, np.float32)
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reprocess.simulate.scene import Camera
+from reprocess.simulate.scene import Camera, Lens
 
 Floats = NDArray[np.float32]
 EARTH_RADIUS_KM = 6371.0
@@ -51,12 +51,13 @@ def sky_grid(
     px_per_deg: float,
     north_deg: float,
     east_right: bool,
+    lens: Lens = Lens.EQUIDISTANT,
 ) -> SkyGrid:
     """Directions of a camera of `size_px` pixels sampled at `grid_px` pixels."""
     scale = size_px / grid_px
     at = ((np.arange(grid_px) + 0.5) * scale - 0.5).astype(np.float32)
     dx, dy = (at - center_x_px)[None, :], (at - center_y_px)[:, None]
-    zenith = np.hypot(dx, dy) / px_per_deg
+    zenith = zenith_of(np.hypot(dx, dy) / px_per_deg, lens)
     inside = zenith <= 90.0
     theta = np.broadcast_to(np.arctan2(dy, dx), inside.shape)[inside]
     zenith = zenith[inside].astype(np.float32)
@@ -84,7 +85,37 @@ def camera_grid(camera: Camera, grid_px: int) -> SkyGrid:
         camera.px_per_deg,
         camera.north_deg,
         camera.east_right,
+        camera.lens,
     )
+
+
+def radius_of(zenith_deg: NDArray[np.floating], lens: Lens) -> NDArray[np.floating]:
+    """Distance from the zenith in the picture, in units of `Camera.px_per_deg`.
+
+    `Lens` states each formula; the horizon lies at 90 for all of them.
+    """
+    if lens is Lens.EQUIDISTANT:
+        return zenith_deg
+    half = np.radians(zenith_deg) / 2.0
+    if lens is Lens.EQUISOLID:
+        return np.asarray(90.0 * np.sin(half) / np.sqrt(0.5))
+    if lens is Lens.STEREOGRAPHIC:
+        return np.asarray(90.0 * np.tan(half))
+    return np.asarray(zenith_deg * (1.25 - 0.25 * (zenith_deg / 90.0) ** 2))
+
+
+def zenith_of(radius: NDArray[np.floating], lens: Lens) -> NDArray[np.floating]:
+    """Zenith angle, degrees, of a distance in the picture: the inverse of `radius_of`.
+
+    Beyond the horizon the result is only larger than 90.
+    """
+    if lens is Lens.EQUIDISTANT:
+        return radius
+    if lens is Lens.STEREOGRAPHIC:
+        return np.asarray(2.0 * np.degrees(np.arctan(radius / 90.0)))
+    zenith = np.linspace(0.0, 95.0, 951)
+    inner = np.interp(radius, np.asarray(radius_of(zenith, lens)), zenith)
+    return np.asarray(np.where(radius > 90.0, np.maximum(inner, 90.01), inner))
 
 
 def pixel_of(
@@ -93,7 +124,7 @@ def pixel_of(
     """Pixel (x, y) of directions."""
     sense = 1.0 if camera.east_right else -1.0
     theta = np.radians(camera.north_deg - 90.0) + sense * np.asarray(azimuth_rad, np.float64)
-    radius = np.asarray(zenith_deg, np.float64) * camera.px_per_deg
+    radius = radius_of(np.asarray(zenith_deg, np.float64), camera.lens) * camera.px_per_deg
     return (
         camera.center_x_px + radius * np.cos(theta),
         camera.center_y_px + radius * np.sin(theta),

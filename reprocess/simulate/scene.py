@@ -8,7 +8,7 @@ Lengths across the aurora are kilometres at 110 km altitude.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 Colour = tuple[float, float, float]
 
@@ -20,6 +20,38 @@ class FormKind(IntEnum):
     RAYED_BAND = 2
     DIFFUSE = 3
     PULSATING = 4
+    SPIRAL = 5
+
+
+class Lens(StrEnum):
+    """How the distance from the picture's zenith grows with zenith angle z.
+
+    Each is scaled so that the horizon lies at `90 * Camera.px_per_deg`.
+    """
+
+    EQUIDISTANT = "equidistant"
+    """z."""
+    EQUISOLID = "equisolid"
+    """sin(z / 2)."""
+    BARREL = "barrel"
+    """z (1.25 - 0.25 (z / 90 deg)^2): the horizon is squeezed."""
+    STEREOGRAPHIC = "stereographic"
+    """tan(z / 2): the horizon is stretched."""
+
+
+class CloudKind(StrEnum):
+    """Shapes of cloud."""
+
+    PATCHES = "patches"
+    """Ragged banks; `cloud_cover` is their share, above 1 overcast."""
+    SMOOTH = "smooth"
+    """A veil or overcast without edges; `cloud_cover` is its opacity."""
+    HOLE = "hole"
+    """Smooth overcast of opacity `cloud_cover` with one ragged hole."""
+    STREAKS = "streaks"
+    """Parallel fibres of cirrus; `cloud_cover` is their greatest opacity."""
+    CELLS = "cells"
+    """Rows of small rounded heaps; `cloud_cover` is their greatest opacity."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +90,26 @@ class Camera:
     """Text and azimuth ticks burnt into the picture outside the disk."""
     flare: float = 0.0
     """Stray light that the lens spreads beside the disk."""
+    lens: Lens = Lens.EQUIDISTANT
+    mono: bool = False
+    """One channel, stored as three equal ones."""
+    dark: Colour = (0.0, 0.0, 0.0)
+    """DN of dark current in each channel, the sky disk and beside it."""
+    banding_dn: float = 0.0
+    """Standard deviation of the offset of whole rows, DN."""
+    corner_glow_dn: float = 0.0
+    """Glow of the read-out electronics in one corner, DN."""
+    sharpen: float = 0.0
+    """Strength of an unsharp mask, as consumer cameras apply."""
+    writing: int = 0
+    """Coloured texts burnt in at the rim and into the sky."""
+    ghost: float = 0.0
+    """Share of the light that dome and lens mirror to the far side of the zenith."""
+    snow: float = 0.0
+    """Share of the dome under a translucent layer of snow or frost."""
+    dust: int = 0
+    """Unsharp spots on the dome: dust, frozen drops."""
+    dome_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +122,17 @@ class Light:
     brightness: float
     colour: Colour
     lamps: int
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A silhouette on the horizon: a building, a mast or a row of trees."""
+
+    azimuth_deg: float
+    half_width_deg: float
+    height_deg: float
+    trees: bool = False
+    """A ragged top of conifers instead of a flat roof."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +169,23 @@ class Sky:
     skyline_seed: int = 0
     skyline_deg: float = 3.0
     """Greatest height of the dark horizon silhouette."""
+    cloud_kind: CloudKind = CloudKind.PATCHES
+    cloud_limb: float = 0.5
+    """Brightness of the cloud at the horizon less that overhead, over their mean."""
+    cloud_lit: float = 0.0
+    """By how many times the clouds are brighter on the side they are lit from."""
+    cloud_lit_azimuth_deg: float = 0.0
+    cloud_lit_colour: Colour = (1.0, 0.7, 0.4)
+    scatter: float = 0.0
+    """Share of the aurora's light that clouds and haze spread: background, not truth."""
+    aureole: float = 0.0
+    """Moonlight that thick cloud and haze spread tens of degrees about the Moon."""
+    airglow_wave: float = 0.0
+    """Contrast of wave bands in the airglow."""
+    twilight_tint: Colour = (1.0, 1.0, 1.0)
+    ground: Colour = (0.0, 0.0, 0.0)
+    """Light of the ground and of the obstacles themselves, linear."""
+    obstacles: tuple[Obstacle, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +221,10 @@ class Form:
     period_s: float = 600.0
     phase: float = 0.0
     patch_km: float = 80.0
+    green: float = 1.0
+    """Strength of the green line; 0 leaves red and purple alone."""
+    turns: float = 1.0
+    """Windings of a spiral."""
 
 
 @dataclass(frozen=True)
