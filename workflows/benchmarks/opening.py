@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 from sidebyside import figure, save
 
 ROUNDS = 5
