@@ -34,7 +34,7 @@ from reprocess.runlog import RunLog
 from reprocess.stores.layout import YearLayout, damaged_metadata, lay_out, mend
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
-from reprocess.stores.records import Block, Listing, Records, day_block
+from reprocess.stores.records import Block, Listing, Records, day_block, marked_layouts
 
 CUBE_LOCK_WAIT_S = 120.0
 
@@ -63,7 +63,7 @@ def run_job(
     """
     objects = open_objects(campaign.store, campaign.store_access)
     records = Records(objects)
-    settings = check_settings(campaign, request, records)
+    settings = check_settings(campaign, request, records, say)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
     headers = HeaderTimes(campaign.archive, objects)
     catalogue = Catalogue()
@@ -129,11 +129,13 @@ def _bring_up_to_date(
     records = Records(objects)
     seen.save()
     with Heartbeat() as heartbeat:
-        locks = _lock_years(job, objects, listing, heartbeat, say)
+        marked = marked_layouts(objects)
+        locks = _lock_years(job, objects, listing, marked, heartbeat, say)
         try:
             if locks or not job.held:  # another run's years keep the settings it binds them to
                 _guard(objects, locks)()
                 _write_settings(records, settings)
+            _lay_out_again(job, objects, locks, marked, say)
             _run_tasks(job, objects, locks, seen, on_progress, say)
             _remove_empty_years(objects, records, locks)
             _publish(job, objects, records, locks, heartbeat, say)
@@ -150,6 +152,7 @@ def _lock_years(
     job: Job,
     objects: ObjectStore,
     listing: Listing,
+    marked: frozenset[str],
     heartbeat: Heartbeat,
     say: Callable[[str], None],
 ) -> dict[int, Lock]:
@@ -167,6 +170,7 @@ def _lock_years(
                 _committed_days(job.campaign, job.plan, None, year),
             )
             or _is_left_behind(objects, listing, year)
+            or any(layout.path in marked for layout in stages.layouts(job.campaign, year))
         ):
             continue
         try:
@@ -178,6 +182,22 @@ def _lock_years(
             continue
         heartbeat.add(locks[year])
     return locks
+
+
+def _lay_out_again(
+    job: Job,
+    objects: ObjectStore,
+    locks: Mapping[int, Lock],
+    marked: frozenset[str],
+    say: Callable[[str], None],
+) -> None:
+    """Lay out what an orphan was laying out when it found that its year had been taken over."""
+    for year, lock in locks.items() if marked else ():
+        for layout in stages.layouts(job.campaign, year):
+            if layout.path in marked:
+                again = "frames" in recomputed(job.request)
+                lay_out(objects, layout, replace=again, guard=_guard(objects, {year: lock}))
+                say(f"{layout.path}: a run that had been taken over wrote there; laid out again")
 
 
 def _run_tasks(
@@ -232,7 +252,7 @@ def _remove_empty_years(objects: ObjectStore, records: Records, locks: dict[int,
     for year in sorted(set(locks) - kept):
         for stage in ("detections", "evidence", "frames"):
             laid_out = list(objects.keys(f"records/layout/{stage}"))
-            for key in [k for k in laid_out if k.endswith(f"/{year:04d}.zarr.json")]:
+            for key in [k for k in laid_out if f"/{year:04d}.zarr." in k]:
                 locks[year].token.check(objects)
                 objects.delete(key)
             for key in [k for k in objects.keys(stage) if f"/{year:04d}.zarr/" in k]:

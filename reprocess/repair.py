@@ -39,6 +39,7 @@ from reprocess.stores.records import (
     Records,
     half_digest,
     layout_key,
+    layout_mark_key,
     read_layout,
 )
 
@@ -128,7 +129,11 @@ def repair_store(
     daily = {b for b in blocks if b.stage in DAILY}
     cubes = {b for b in blocks if b.stage == "cube"}
     failed = {f.where for f in findings if f.kind == "failed"}
-    years = sorted({b.year for b in blocks} | {int(day[:4]) for day in failed if _is_day(day)})
+    years = sorted(
+        {b.year for b in blocks}
+        | {int(day[:4]) for day in failed if _is_day(day)}
+        | _years_of_metadata(findings)
+    )
     _refuse_other_settings(campaign, objects)
     run_id = new_run_id()
     with Heartbeat() as heartbeat:
@@ -270,10 +275,11 @@ def _mend_metadata(
     wanted = {f.key for f in findings if f.kind == "metadata"}
     if not wanted:
         return
-    years = {int(f.where[-4:]) for f in findings if f.kind == "metadata" and f.where != "cube"}
-    for year in sorted(years):
+    for year in sorted(_years_of_metadata(findings)):
         for layout in stages.layouts(campaign, year):
-            mine = {k for k in wanted if k == layout_key(layout.path)}
+            mine = {
+                k for k in wanted if k in (layout_key(layout.path), layout_mark_key(layout.path))
+            }
             mine |= {k for k in wanted if k.startswith(f"{layout.path}/")}
             if mine:
                 if layout_key(layout.path) in mine:
@@ -346,6 +352,10 @@ def _lock(
             lock.release()
         raise
     return locks
+
+
+def _years_of_metadata(findings: list[Finding]) -> set[int]:
+    return {int(f.where[-4:]) for f in findings if f.kind == "metadata" and f.where != "cube"}
 
 
 def _of_cube(findings: list[Finding]) -> bool:

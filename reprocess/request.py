@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from reprocess import stages
 from reprocess.campaign import Campaign
-from reprocess.errors import ConfigurationError
-from reprocess.stores.records import Listing, Records
+from reprocess.errors import ConfigurationError, StoreError
+from reprocess.stores.records import HALF, MARKS, Listing, Records
 
 STAGE_NAMES = ("frames", "evidence", "detections", "cube", "all")
 
@@ -42,9 +42,20 @@ def recomputed(request: Request) -> tuple[str, ...]:
 
 
 def check_settings(
-    campaign: Campaign, request: Request, records: Records
+    campaign: Campaign, request: Request, records: Records, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Settings to bind to the store; refuses those that contradict what is bound to it."""
+    """Settings to bind to the store; refuses those that contradict what is bound to it.
+
+    Bound settings that are damaged, as a write that was cut off leaves them, are bound again if
+    every committed block was made with the campaign's; `say` is told.
+
+    Raises
+    ------
+    ConfigurationError
+        If the campaign's settings are others than those bound.
+    StoreError
+        If bound settings are damaged, and a committed block was made with other ones.
+    """
     unknown = set(request.labels) - set(campaign.detectors)
     if unknown:
         raise ConfigurationError(
@@ -64,11 +75,17 @@ def check_settings(
     changed = {}
     for name, settings in wanted.items():
         plain = json.loads(json.dumps(settings))
-        bound = records.read_settings(name)
+        allowed = {"frames"} if name == "frames" else {"frames", "evidence", name}
+        try:
+            bound = records.read_settings(name)
+        except StoreError:
+            if again.isdisjoint(allowed) and not _made_with(campaign, name, records.list()):
+                raise
+            say(f"settings of {name} were damaged: written again, as the campaign has them")
+            bound = None
         if bound == plain:
             continue
         changed[name] = plain
-        allowed = {"frames"} if name == "frames" else {"frames", "evidence", name}
         if bound is not None and again.isdisjoint(allowed):
             differing = "; ".join(differences(bound, plain))
             way_out = (
@@ -81,6 +98,22 @@ def check_settings(
                 f"one store must not mix them: use {way_out}"
             )
     return changed
+
+
+def _made_with(campaign: Campaign, name: str, listing: Listing) -> bool:
+    """Tell whether all that is committed of the frames or a label has the campaign's settings."""
+    for block, found in listing.items():
+        if name not in (block.stage, block.label) or block.stage not in ("frames", "evidence"):
+            continue
+        day = date.fromisoformat(block.day)
+        wanted = (
+            stages.frames_fingerprint(campaign, day, "")[HALF:]
+            if block.stage == "frames"
+            else stages.evidence_settings_half(campaign, name, day)
+        )
+        if any(f[HALF:] != wanted for f in found if f not in MARKS):
+            return False
+    return True
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterable[str]:

@@ -43,6 +43,8 @@ from reprocess.stores.records import (
     decode_record,
     half_digest,
     layout_key,
+    layout_mark_key,
+    marked_layouts,
     parse_key,
     read_layout,
     record_key,
@@ -465,6 +467,13 @@ class _Check:
             except ValueError as error:
                 self.result.add("settings", key, where, f"found {error}")
         known = {layout_key(path) for path in self.store.hierarchies}
+        for path in sorted(marked_layouts(self.objects)):
+            key = layout_mark_key(path)
+            known.add(key)
+            where = path.removesuffix(".zarr").replace("/", " ")
+            self.result.add(
+                "metadata", key, where, "a run that had been taken over wrote there: see its year"
+            )
         for key in sorted(self.store.layouts - known):
             self.result.add("stray", key, key, "tells of a Zarr store that is not there")
 

@@ -8,9 +8,10 @@ reads without this package.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -21,10 +22,17 @@ import zarr.codecs
 from numpy.typing import NDArray
 
 from reprocess.campaign import SECONDS_PER_DAY
-from reprocess.errors import LayoutDamaged, StoreError
+from reprocess.errors import LayoutDamaged, LockLost, StoreError
 from reprocess.stores.ahead import ahead
 from reprocess.stores.objects import MemoryObjects, ObjectStore
-from reprocess.stores.records import LayoutRecord, layout_key, read_layout, write_layout
+from reprocess.stores.records import (
+    LayoutRecord,
+    layout_key,
+    layout_mark_key,
+    mark_layout,
+    read_layout,
+    write_layout,
+)
 from reprocess.stores.zarrview import ZarrView, digest
 
 CHUNK_SLOTS_MAX = 60
@@ -199,10 +207,13 @@ def lay_out(
     ----------
     replace : remove the chunks of arrays whose shape changed, instead of refusing;
         for a run that does every day of the year again
-    guard : raises `LockLost` when another run has taken over; called before every write
+    guard : raises `LockLost` when another run has taken over; called before and after every write
 
     Raises
     ------
+    LockLost
+        From `guard`. The last write may lie on the new holder's: a mark is left, so that the next
+        run lays the year out again.
     StoreError
         If the store holds arrays of another shape or type under this path.
 
@@ -212,6 +223,27 @@ def lay_out(
     metadata and coordinates. An object that is not as those digests say is damaged; it is written
     again, whatever shape it tells.
     """
+    mark = layout_mark_key(layout.path)
+    marked = objects.exists(mark)  # a mark that is left later tells of a later write
+    with _marking(objects, layout.path):
+        _lay_out(objects, layout, replace, guard)
+    if marked:
+        guard()
+        objects.delete(mark)
+
+
+@contextlib.contextmanager
+def _marking(objects: ObjectStore, path: str) -> Iterator[None]:
+    try:
+        yield
+    except LockLost:
+        mark_layout(objects, path)
+        raise
+
+
+def _lay_out(
+    objects: ObjectStore, layout: YearLayout, replace: bool, guard: Callable[[], None]
+) -> None:
     wanted = layout.objects()
     recorded = _recorded(objects, layout.path)
     coordinates = {f"{layout.path}/{coordinate.name}" for coordinate in layout.coordinates}
@@ -283,6 +315,7 @@ def write_objects(
     if recorded != digests:
         guard()
         write_layout(objects, LayoutRecord(path, digests, bound))
+    guard()  # else nothing would tell that the last write came after another run's
 
 
 def damaged_metadata(objects: ObjectStore, path: str) -> list[str]:
@@ -328,9 +361,11 @@ def mend(
         return []
     wanted, recorded = layout.objects(), metadata_digests(objects, layout.path)
     mended = [key for key in damaged if key in wanted and digest(wanted[key]) == recorded[key]]
-    for key in mended:
+    with _marking(objects, layout.path):
+        for key in mended:
+            guard()
+            objects.write(key, wanted[key])
         guard()
-        objects.write(key, wanted[key])
     return mended
 
 

@@ -34,6 +34,12 @@ another run had taken over: its last write may lie on top of that run's bytes.""
 MARKS = frozenset({UNFINISHED, OVERWRITTEN})
 """Fingerprints of no content: a block that has one of them is not committed."""
 
+_LAYOUT_MARK = f".{OVERWRITTEN}.json"
+_MARKED_LAYOUT = re.compile(
+    r"records/layout/(?P<path>(?:frames|(?:evidence|detections)/[a-z0-9_-]+)/[0-9]{4}\.zarr)"
+    + re.escape(_LAYOUT_MARK)
+)
+
 _KEY = re.compile(
     r"records/[0-9]{4}/(?P<stage>frames|evidence|detections|cube)/(?:(?P<label>[a-z0-9_-]+)/)?"
     r"(?P<day>[0-9]{4}(?:-[0-9]{2}-[0-9]{2})?)"
@@ -295,6 +301,25 @@ def write_layout(objects: ObjectStore, layout: LayoutRecord) -> None:
     """Keep what a hierarchy was laid out as; its objects must already be durable."""
     document = {"path": layout.path, "objects": layout.objects, "bound": layout.bound}
     objects.write(layout_key(layout.path), seal(document))
+
+
+def mark_layout(objects: ObjectStore, path: str) -> None:
+    """Say that an orphan may have written to a hierarchy's metadata: it is laid out again.
+
+    Beside what is kept of it and not in its place, because that may yet be written.
+    """
+    objects.write(layout_mark_key(path), seal({"path": path}))
+
+
+def marked_layouts(objects: ObjectStore) -> frozenset[str]:
+    """Paths of the hierarchies that an orphan has marked."""
+    found = (_MARKED_LAYOUT.fullmatch(key) for key in objects.keys("records/layout"))
+    return frozenset(match["path"] for match in found if match is not None)
+
+
+def layout_mark_key(path: str) -> str:
+    """Where an orphan's mark on a hierarchy's metadata lies."""
+    return f"records/layout/{path}{_LAYOUT_MARK}"
 
 
 def layout_key(path: str) -> str:

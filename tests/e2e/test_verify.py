@@ -225,13 +225,33 @@ def test_damaged_settings_are_found_and_written_again(copy, name):
     flip(copy.store / f"records/settings/{name}.json")
 
     assert [f["kind"] for f in verify(copy.store).findings] == ["settings"]
-    # A run says so, and does not take damaged settings for other settings.
+    # A run with other settings says so, and does not take damaged settings for its own.
+    section = copy.document if name == "frames" else copy.document["detectors"][name]
+    key, value = ("phase_s", 60.0) if name == "frames" else ("lag_s", 1200)
+    kept = {k: section[k] for k in [key] if k in section}
+    section[key] = value
     outcome = copy.run()
-    assert outcome.code == 1
+    assert outcome.code == 1, outcome.err
     assert "expected the settings that" in outcome.err
     assert "verify STORE --repair" in outcome.err
+    section.pop(key)
+    section.update(kept)
 
     assert repair(copy).code == 0
+    assert copy.keys() == before
+
+
+@pytest.mark.parametrize("name", ["frames", "diff"])
+def test_settings_that_were_cut_off_are_bound_again_by_a_run_that_agrees(copy, name, caplog):
+    caplog.set_level("INFO", "reprocess")
+    before = copy.keys()
+    path = copy.store / f"records/settings/{name}.json"
+    path.write_bytes(path.read_bytes()[:100])
+
+    outcome = copy.run()
+
+    assert (outcome.code, outcome.done) == (0, 0), outcome.err
+    assert f"settings of {name} were damaged: written again" in caplog.text
     assert copy.keys() == before
 
 

@@ -47,7 +47,7 @@ def one(store: str) -> float:
     rate = (total.n_aurora / total.n_observed).values
     figure_, axes = plt.subplots(subplot_kw={"projection": "polar"})
     axes.scatter(
-        cube.cell_azimuth.values * 3.14159 / 180, 90 - cube.cell_elevation.values, c=rate, s=30
+        np.radians(cube.cell_azimuth_deg.values), 90 - cube.cell_elevation_deg.values, c=rate, s=30
     )
     figure_.savefig("/dev/null", format="png")
     return time.perf_counter() - started
