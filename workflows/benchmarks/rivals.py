@@ -28,7 +28,7 @@ MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(256 << 20), "OMP_NUM_THREADS": "1"}
 SIDES = ("reprocess", "ray", "dataloader", "dask")
 STEADY = {"ray": ">= 1.2", "dask": ">= 1.2", "dataloader": ">= 1.0"}
 PART = 8
-DAYS = 8
+DAYS = 4
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def make(root: Path, weights: str, n_frames: int) -> None:
-    """One night of JPEGs, dealt out over eight days so that both workers have some."""
+    """One night of JPEGs, dealt out over four days so that both workers have some."""
     jpeg_campaign(root, 256, weights, "torch", n_frames, stored_px=960)
     files = sorted((root / "archive").rglob("*.jpg"))
     share = -(-n_frames // DAYS)
