@@ -2,9 +2,10 @@
 
 import csv
 import json
-import os
 import re
-import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -101,24 +102,20 @@ def test_a_stopped_training_is_not_begun_anew_by_mistake(tmp_path, simulated, ca
     assert "recipe.seed was 1, now 2" in capsys.readouterr().err
 
 
-def test_a_termination_leaves_a_state_and_ends_as_interrupted(tmp_path, simulated, monkeypatch):
-    from reprocess.train.loop import Training
-
-    step = Training.step
-
-    def terminated(training, batch, **keywords):
-        if batch.step == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(training, batch, **keywords)
-
-    before = signal.getsignal(signal.SIGTERM)
+def test_a_termination_leaves_a_state_and_ends_as_interrupted(tmp_path, simulated):
     out = tmp_path / "w.safetensors"
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "step", terminated)
-        assert train(out, *simulated) == 130
-    assert signal.getsignal(signal.SIGTERM) is before
+    long = [*map(str, simulated), "--steps", "2000"]
+    command = [sys.executable, "-m", "reprocess.cli", "train", str(out), *QUICK, *long]
+    with subprocess.Popen(command) as process:
+        log = tmp_path / "w.safetensors.csv"
+        while not log.exists() or len(log.read_text().splitlines()) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait() == 130
     assert (tmp_path / "w.safetensors.state").is_file()
-    assert train(out, *simulated, "--resume") == 0
+    assert train(out, *long) == 2  # it is there to go on from
+    assert train(out, *long, "--resume", "--minutes", "0") == 1
 
 
 def test_labelled_frames_with_their_split(tmp_path, labelled):
