@@ -10,7 +10,9 @@ before.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -117,7 +119,7 @@ class OpenVino:
             value = np.clip(request.get_output_tensor(0).data[0], -_FLOAT16_MAX, _FLOAT16_MAX)
             found[index] = value.astype(np.float16)
 
-        with self._lock:
+        with self._lock, _signal_stack_kept():
             queue = self._queue((height, width), max(1, threads))
             queue.set_callback(keep)
             for index in range(n):
@@ -298,3 +300,27 @@ def _intraop_threads_kept() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class _SignalStack(ctypes.Structure):
+    """`stack_t` of Linux."""
+
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def _signal_stack_kept() -> Iterator[None]:
+    """Give a thread back the stack that its signal handlers run on.
+
+    OpenVINO (2026.4) sets one for each `Core`, and frees it with the core, but the second to go
+    gives the thread back the first's: the next SIGTERM or Ctrl-C was a segmentation fault.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    system, before = ctypes.CDLL(None), _SignalStack()
+    system.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        system.sigaltstack(ctypes.byref(before), None)

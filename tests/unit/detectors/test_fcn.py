@@ -1,5 +1,7 @@
 """The network detector: the same logits on any number of threads, from the weights it names."""
 
+import ctypes
+import gc
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from reprocess.campaign import Fcn
 from reprocess.detectors import fcn, networks, runtimes
 from reprocess.detectors.detector import Evidence, EvidenceStatus
 from reprocess.detectors.fcn import FcnDetector
-from reprocess.detectors.runtimes import TorchCpu, TorchDevice
+from reprocess.detectors.runtimes import OpenVino, TorchCpu, TorchDevice
 from reprocess.detectors.weights import load_network, save_network
 from reprocess.errors import ConfigurationError
 
@@ -190,6 +192,31 @@ def test_openvino_sees_what_torch_sees(weights, images):
     ours = detector_of(weights).measure(block_of(images), None, CAMPAIGN)
     assert theirs.values["logit"].dtype == np.float16
     np.testing.assert_allclose(theirs.values["logit"], ours.values["logit"], rtol=2e-3, atol=1e-3)
+
+
+class SignalStack(ctypes.Structure):
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack():
+    found = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    return found.sp, found.flags, found.size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="stack_t is Linux's")
+def test_openvino_leaves_the_stack_of_signal_handlers_alone(weights, images):
+    """The second model to go gave back the first's: SIGTERM became SIGSEGV."""
+    before = signal_stack()
+    kept = []
+    for threads in (1, 3):
+        kept.append(OpenVino(load_network(weights)))
+        kept[-1].logits(images, threads)
+        assert signal_stack() == before
+    while kept:
+        del kept[0]
+        gc.collect()
+        assert signal_stack() == before
 
 
 def test_openvino_takes_frames_of_any_size_one_after_the_other(weights, images):
