@@ -62,7 +62,8 @@ def card_text(path: str | Path) -> str:
 
 def _body(key: str, value: Any) -> list[str]:
     if key == "history" and isinstance(value, list) and value and isinstance(value[0], Mapping):
-        names = list(value[0])
+        # A header's keys come back in alphabetical order.
+        names = sorted(value[0], key=lambda name: name != "step")
         return [
             f"| {' | '.join(names)} |",
             "|" + "---|" * len(names),
