@@ -91,7 +91,7 @@ def save(name: str, rows: list[dict[str, Any]], notes: Mapping[str, Any] | None 
     document = {
         "benchmark": name,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": f"python workflows/benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}",
+        "command": f"python workflows/benchmarks/{Path(sys.argv[0]).name} {_arguments()}".rstrip(),
         "machine": machine(),
         "notes": dict(notes or {}),
         "rows": rows,
@@ -100,6 +100,11 @@ def save(name: str, rows: list[dict[str, Any]], notes: Mapping[str, Any] | None 
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(path)
     return path
+
+
+def _arguments() -> str:
+    """What the script was called with; a folder of this machine says nothing to anyone else."""
+    return " ".join("SCRATCH" if Path(a).is_absolute() else a for a in sys.argv[1:])
 
 
 def machine() -> dict[str, Any]:
