@@ -10,9 +10,8 @@ before.
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import functools
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -119,7 +118,7 @@ class OpenVino:
             value = np.clip(request.get_output_tensor(0).data[0], -_FLOAT16_MAX, _FLOAT16_MAX)
             found[index] = value.astype(np.float16)
 
-        with self._lock, _signal_stack_kept():
+        with self._lock:
             queue = self._queue((height, width), max(1, threads))
             queue.set_callback(keep)
             for index in range(n):
@@ -141,9 +140,22 @@ class OpenVino:
                 # Workers side by side would all pin themselves to the same first cores.
                 "ENABLE_CPU_PINNING": False,
             }
-            compiled = openvino.Core().compile_model(self._models[size], "CPU", settings)
+            compiled = _openvino_core().compile_model(self._models[size], "CPU", settings)
             self._queues[key] = openvino.AsyncInferQueue(compiled, streams)
         return self._queues[key]
+
+
+@functools.cache
+def _openvino_core() -> Any:
+    """The only core of the process.
+
+    A core (OpenVINO 2026.4) gives its thread a stack to handle signals on and takes that away when
+    it goes; of two, the second to go leaves the first's, freed: the next SIGTERM or Ctrl-C was a
+    segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def available_cores() -> int:
@@ -300,27 +312,3 @@ def _intraop_threads_kept() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class _SignalStack(ctypes.Structure):
-    """`stack_t` of Linux."""
-
-    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
-
-
-@contextlib.contextmanager
-def _signal_stack_kept() -> Iterator[None]:
-    """Give a thread back the stack that its signal handlers run on.
-
-    OpenVINO (2026.4) sets one for each `Core`, and frees it with the core, but the second to go
-    gives the thread back the first's: the next SIGTERM or Ctrl-C was a segmentation fault.
-    """
-    if sys.platform != "linux":
-        yield
-        return
-    system, before = ctypes.CDLL(None), _SignalStack()
-    system.sigaltstack(None, ctypes.byref(before))
-    try:
-        yield
-    finally:
-        system.sigaltstack(ctypes.byref(before), None)
