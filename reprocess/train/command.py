@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("reprocess")
 
+TRAINING_FAMILIES = ("training", "wide")
+"""No other: the rest are there to be tested on."""
 LEARNING_RATE = {True: 2e-3, False: 3e-4}
 """From scratch, and from weights that are good already."""
 NOT_IN_CARD = ("workers", "cache", "resume", "minutes", "device")
@@ -51,12 +53,16 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
         "--simulated", metavar="N", type=int, default=0, help="so many frames of the simulator"
     )
     group.add_argument(
+        "--family", choices=TRAINING_FAMILIES, default="wide",
+        help="of the simulated frames (docs/simulator.md); default wide",
+    )  # fmt: skip
+    group.add_argument(
         "--validation", metavar="N", type=int, default=160,
         help="simulated frames that choose the best weights, without --data; default 160",
     )  # fmt: skip
     group.add_argument(
         "--test", metavar="N", type=int, default=240,
-        help="simulated frames of the test family, scored at the end; default 240",
+        help="simulated frames of each test family, scored at the end; default 240",
     )  # fmt: skip
     group.add_argument("--cache", metavar="DIR", type=Path, help="keep simulated frames there")
 
@@ -118,7 +124,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--precision", choices=("float32", "bfloat16", "float16"), default=recipe.precision,
-        help="of the arithmetic; other than float32 on GPUs only",
+        help="of the arithmetic; float16 on GPUs only",
     )  # fmt: skip
     group.add_argument(
         "--threads", metavar="N", type=int,

@@ -16,6 +16,8 @@ from reprocess.train.dataset import VALIDATION_FROM, Frames, cached_frames, join
 from reprocess.train.recipe import Recipe
 
 SCENES_PER_SEED = 100_000
+TEST_FAMILIES = ("test", "held-out")
+"""Scored at the end: what the sample campaign is made of, and lens, cloud and form never seen."""
 SIMULATED_DATA = (
     "rendered by reprocess.simulate; no real image was trained on, though the simulator's ranges "
     "were widened after looking at some"
@@ -156,21 +158,22 @@ def _simulated(options: argparse.Namespace, recipe: Recipe) -> Data:
             options.cache, family, start, count, recipe.size_px, processes=processes
         )
 
-    training = frames("training", first, options.simulated)
-    split = {"training": f"family training, scenes {first} to {first + options.simulated - 1}"}
+    family = options.family
+    training = frames(family, first, options.simulated)
+    split = {"training": f"family {family}, scenes {first} to {first + options.simulated - 1}"}
     n_validation = options.validation if options.data is None else 0
     if n_validation:
-        split["validation"] = f"family training, {n_validation} scenes from {VALIDATION_FROM} on"
+        split["validation"] = f"family {family}, {n_validation} scenes from {VALIDATION_FROM} on"
     tests = {}
-    if options.test:
-        tests["test_simulated"] = frames("test", 0, options.test)
-        split["test"] = f"family test, scenes 0 to {options.test - 1}"
+    for name in TEST_FAMILIES if options.test else ():
+        tests[f"simulated_{name}"] = frames(name, 0, options.test)
+        split[name] = f"family {name}, scenes 0 to {options.test - 1}"
     empty = float((~training.aurora.any(axis=(1, 2))).mean())
     said = {
         "frames": options.simulated, "what": SIMULATED_DATA,
         "without_visible_aurora": round(empty, 3),
     }  # fmt: skip
     return Data(
-        training, frames("training", VALIDATION_FROM, n_validation), tests,
+        training, frames(family, VALIDATION_FROM, n_validation), tests,
         {"simulated": said}, {"simulated": split}, simulated_only=True,
     )  # fmt: skip

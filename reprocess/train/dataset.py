@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import reprocess.simulate
-from reprocess.labels import AURORA, BACKGROUND, UNJUDGED
-from reprocess.simulate.families import FAMILIES, sample_scene
-from reprocess.simulate.render import render
+from reprocess.labels import AURORA, UNJUDGED
+from reprocess.simulate.labelled import draw_scene
 
 VALIDATION_FROM = 900_000_000
-"""Scene numbers of the training family from here on are kept for validation."""
+"""Scene numbers of a family from here on are kept for validation."""
 NOT_RENDERING = ("archive", "schedule", "truth", "score")
 """Modules of the simulator (by the beginning of their names) that no frame's pixels depend on."""
 
@@ -138,5 +137,5 @@ def _simulator_digest() -> str:
 
 def _render(job: tuple[str, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     family, number, size_px = job
-    frame = render(sample_scene(FAMILIES[family], number, size_px))
-    return frame.image, np.where(frame.label > 0, AURORA, BACKGROUND).astype(np.uint8)
+    drawn = draw_scene(family, number, size_px)
+    return drawn.image, drawn.mask

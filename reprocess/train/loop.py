@@ -130,7 +130,7 @@ class Training:
         images = normalise(torch.from_numpy(batch.image).to(device), self.mean, self.std)
         share = torch.from_numpy(batch.share).to(device)
         judged = torch.from_numpy(batch.judged).to(device)
-        with _arithmetic(recipe.precision):
+        with _arithmetic(recipe.precision, device.type):
             logits = self.spread(images.contiguous(memory_format=torch.channels_last))
         summed = summed_loss(logits, share, judged, self.positive_weight)
         told = torch.stack([judged.sum(), summed.detach(), judged.new_tensor(float(stop))])
@@ -342,10 +342,10 @@ def check_place(recipe: Recipe, ranks: Ranks) -> None:
     ------
     ConfigurationError
     """
-    if recipe.precision != "float32" and ranks.device.type != "cuda":
+    if recipe.precision == "float16" and ranks.device.type != "cuda":
         raise ConfigurationError(
-            f"--precision {recipe.precision}: found device {ranks.device.type}, expected cuda; a "
-            f"CPU trains in float32"
+            f"--precision float16: found device {ranks.device.type}, expected cuda; a CPU trains "
+            f"in float32 or bfloat16"
         )
     if recipe.batch_frames % ranks.size:
         raise ConfigurationError(
@@ -358,7 +358,7 @@ def _norms(network: nn.Module) -> list[nn.Module]:
     return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
-def _arithmetic(precision: Precision) -> contextlib.AbstractContextManager[Any]:
+def _arithmetic(precision: Precision, device: str) -> contextlib.AbstractContextManager[Any]:
     if precision == "float32":
         return contextlib.nullcontext()
-    return torch.autocast("cuda", dtype=getattr(torch, precision))
+    return torch.autocast(device, dtype=getattr(torch, precision))

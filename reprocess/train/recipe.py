@@ -62,7 +62,7 @@ class Recipe:
     positive_weight : how much more a pixel of aurora weighs in the loss than one of background;
         None: from the frames, see `loss.positive_weight`
     freeze_batch_norm : keep the batch normalisation of the network that was started from
-    precision : of the network's arithmetic; other than float32 on CUDA only
+    precision : of the network's arithmetic; float16 on CUDA only
     evaluate_every : steps between two evaluations on the validation frames
     patience : evaluations at full size without a better validation IoU after which the training
         ends; None: never

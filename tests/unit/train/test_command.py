@@ -55,20 +55,21 @@ def labelled(tmp_path_factory, squares):
 
 def test_simulated_frames_become_weights_a_card_and_a_log(tmp_path, simulated, cache):
     out = tmp_path / "small.safetensors"
-    assert train(out, *simulated, "--seed", "3", "--workers", "1") == 0
+    assert train(out, *simulated, "--seed", "4", "--workers", "1") == 0
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == [out.name, f"{out.name}.csv", f"{out.name}.md"]
     card = load_network(out).card
     assert card["data"]["simulated"]["frames"] == 8
-    assert re.search(r"scenes 200000 to 200007", card["split"]["simulated"]["training"])
-    assert card["metrics"]["test_simulated"]["frames"] == 4
+    assert re.search(r"scenes 300000 to 300007", card["split"]["simulated"]["training"])
+    assert card["metrics"]["simulated_test"]["frames"] == 4
+    assert card["metrics"]["simulated_held-out"]["frames"] == 4
     assert "flatter" in card["metrics"]["caution"]
     assert card["licence"] == "MIT, as reprocess"
     assert (card["steps"]["done"], card["steps"]["ended"]) == (4, "steps")
     # The command makes these weights, and names no folder of the machine it ran on.
     assert card["command"] == (
         "reprocess train small.safetensors --simulated 8 --validation 4 --test 4 --size 64 "
-        "--batch 4 --steps 4 --seed 3 --evaluate-every 2 --small-share 0.3 --threads 1"
+        "--batch 4 --steps 4 --seed 4 --evaluate-every 2 --small-share 0.3 --threads 1"
     )
     assert str(tmp_path) not in str(card)
     assert str(cache) not in str(card)
@@ -145,7 +146,7 @@ def test_labelled_and_simulated_frames_together(tmp_path, labelled, simulated):
     assert train(out, *options, "--architecture", "fcn_resnet18") == 0
     card = read_card(out)["card"]
     assert set(card["data"]) == {"labelled", "simulated"}
-    assert set(card["metrics"]) == {"validation", "test", "test_simulated", "caution"}
+    assert set(card["metrics"]) == {"validation", "test", "simulated_test", "simulated_held-out", "caution"}
     assert card["metrics"]["validation"]["frames"] == 2
     assert card["licence"].startswith("not stated")
 
