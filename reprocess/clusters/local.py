@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from reprocess.clusters.executors import DaskExecutor
+from reprocess.clusters.malloc import MALLOC
 from reprocess.clusters.profiles import LocalProfile
 from reprocess.detectors.runtimes import available_cores
 
@@ -31,8 +32,7 @@ def local_executor(
     settings = {
         # Blocks are counted by us; a death must not blame the innocent block queued behind it.
         "distributed.scheduler.allowed-failures": 6,
-        # The nanny's default gives memory back after every free; a quarter of the speed (measured).
-        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 << 20,
+        **{f"distributed.nanny.pre-spawn-environ.{key}": size for key, size in MALLOC.items()},
         # A worker that holds a day of frames is not leaking: no pausing, the limit is the limit.
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,

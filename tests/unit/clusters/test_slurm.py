@@ -66,6 +66,7 @@ def test_the_whole_script_of_a_cpu_profile(script, tmp_path):
         "#SBATCH --exclude=n7",
         "export REPROCESS_JOB_ENDS=$(( $(date +%s) + 14400 ))",
         "export MALLOC_TRIM_THRESHOLD_=268435456",
+        "export MALLOC_MMAP_THRESHOLD_=33554432",
         "export DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT=60s",
         "module load gcc",
         "source env",
