@@ -116,8 +116,12 @@ class ZarrView(Store):
         self.written[self._key(key)] = digest(data)
 
     async def delete(self, key: str) -> None:
+        await asyncio.to_thread(self.remove, key)
+
+    def remove(self, key: str) -> None:
+        """Delete an object, if it is there."""
         self._check_writable()
-        await asyncio.to_thread(self.objects.delete, self._key(key))
+        self.objects.delete(self._key(key))
         self.written.pop(self._key(key), None)
 
     async def list(self) -> AsyncIterator[str]:

@@ -152,7 +152,7 @@ def in_a_process(
     peak = 0.0
     while process.poll() is None:
         peak = max(peak, _family_mb(process.pid))
-        time.sleep(0.2)
+        time.sleep(1.0)  # a sample walks every page: five a second took a fifth of a core
     assert process.stdout is not None
     lines = process.stdout.read().strip().splitlines()
     if process.returncode or not lines:
