@@ -1,11 +1,15 @@
-"""A small valid campaign for the tests of what is decided without an image."""
+"""A small valid campaign for the tests of what is decided without an image; workflows to test."""
 
 import copy
+import importlib.util
+import sys
+from pathlib import Path
 
 import pytest
 
 from reprocess.campaign import campaign_from_mapping
 
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 DOCUMENT = {
     "name": "small",
     "site": {"code": "TST", "latitude_deg": -74.62, "longitude_deg": 164.22},
@@ -59,3 +63,18 @@ def campaign_document():
 def small_campaign(campaign_document):
     """The campaign itself, changed in the same way."""
     return lambda **changes: campaign_from_mapping(campaign_document(**changes))
+
+
+@pytest.fixture(scope="module")
+def load_workflow():
+    """A script of `workflows/` as a module, by its name."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def load(name):
+            spec = importlib.util.spec_from_file_location(name, WORKFLOWS / f"{name}.py")
+            module = importlib.util.module_from_spec(spec)
+            patch.setitem(sys.modules, name, module)  # its dataclasses look for their module
+            spec.loader.exec_module(module)
+            return module
+
+        yield load

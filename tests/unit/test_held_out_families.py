@@ -1,9 +1,5 @@
 """workflows/held_out_families.py: counts by hand, and a table that any network can be put in."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,18 +7,10 @@ import torch
 from reprocess.detectors.networks import build_network
 from reprocess.detectors.weights import save_network
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def workflow():
-    spec = importlib.util.spec_from_file_location(
-        "held_out_families", ROOT / "workflows" / "held_out_families.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["held_out_families"] = module
-    spec.loader.exec_module(module)
-    return module
+def workflow(load_workflow):
+    return load_workflow("held_out_families")
 
 
 def test_counts_leave_the_band_of_doubt_out(workflow):

@@ -1,7 +1,5 @@
 """The faults that `workflows/mutants.py` plants can still be planted."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,12 +8,8 @@ TREE = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def mutants():
-    spec = importlib.util.spec_from_file_location("mutants", TREE / "workflows" / "mutants.py")
-    module = sys.modules["mutants"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["mutants"]
+def mutants(load_workflow):
+    return load_workflow("mutants")
 
 
 def test_every_fault_finds_its_place_and_its_test(mutants, tmp_path):

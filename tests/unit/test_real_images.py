@@ -1,7 +1,5 @@
 """workflows/real_images.py on drawn images; on the real ones where they lie beside the checkout."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,19 +10,12 @@ import torch
 from reprocess.detectors.networks import build_network
 from reprocess.detectors.weights import save_network
 
-ROOT = Path(__file__).parents[2]
-DATA = ROOT.parent / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
-def workflow():
-    spec = importlib.util.spec_from_file_location(
-        "real_images", ROOT / "workflows" / "real_images.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["real_images"] = module
-    spec.loader.exec_module(module)
-    return module
+def workflow(load_workflow):
+    return load_workflow("real_images")
 
 
 @pytest.fixture(scope="module")

@@ -1,36 +1,33 @@
 """The gallery's page, its figures and the command that remakes them belong together."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import matplotlib.image
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PAGE = REPOSITORY / "docs" / "gallery.md"
-SCRIPT = REPOSITORY / "workflows" / "gallery.py"
 
 
-def _figures():
-    spec = importlib.util.spec_from_file_location("gallery", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.FIGURES
+@pytest.fixture(scope="module")
+def figures(load_workflow):
+    return load_workflow("gallery").FIGURES
 
 
-def test_every_figure_is_shown_and_every_shown_one_is_remade():
+def test_every_figure_is_shown_and_every_shown_one_is_remade(figures):
     shown = re.findall(r"!\[[^\]]+\]\(figures/(\w+)\.png\)", PAGE.read_text())
-    assert sorted(shown) == sorted(_figures())
+    assert sorted(shown) == sorted(figures)
 
 
-def test_the_page_gives_the_command_of_each_figure():
+def test_the_page_gives_the_command_of_each_figure(figures):
     commands = re.findall(r"^    reprocess plot (.+)$", PAGE.read_text(), re.MULTILINE)
     given = {" ".join(c.replace("STORE OUT", "").split()) for c in commands}
-    assert {" ".join(words) for words in _figures().values()} <= given
+    assert {" ".join(words) for words in figures.values()} <= given
 
 
-def test_the_figures_are_small_and_are_pictures():
-    paths = [REPOSITORY / "docs" / "figures" / f"{name}.png" for name in _figures()]
+def test_the_figures_are_small_and_are_pictures(figures):
+    paths = [REPOSITORY / "docs" / "figures" / f"{name}.png" for name in figures]
     assert sum(path.stat().st_size for path in paths) < 2_000_000
     for path in paths:
         image = matplotlib.image.imread(path)
