@@ -78,84 +78,76 @@ class LayingOut(Moment):
         return True
 
 
+@pytest.fixture
+def scenario(make_scenario, in_memory, monkeypatch):
+    """A run after changes, that can be begun in a thread."""
+    # The run that takes over is begun in a worker's thread, where Python lets no one set signals.
+    monkeypatch.setattr("reprocess.run.signal", SimpleNamespace(SIGTERM=0, signal=lambda *_: None))
+    return make_scenario("a run after changes", str(in_memory / "store"))
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_a_driver_taken_over_while_it_lays_years_out_leaves_nothing_wrong(
-    after, make_scenario, in_memory, chaos_all, monkeypatch
+    after, scenario, chaos_all
 ):
-    monkeypatch.setattr("reprocess.run.signal", SimpleNamespace(SIGTERM=0, signal=lambda *_: None))
-    scenario = make_scenario("a run after changes", str(in_memory / "store"))
     lens = scenario.tiny.document["camera"][0]["lens"]
-    marks = []
-    for number in itertools.count(step=1 if chaos_all else 4):
-        scenario.fill()
-        lens["north_deg"] = 40.0
-
-        def take_over():
-            lens["north_deg"] = 0.0
-            outcome = scenario.run()
-            assert outcome.code == 0, outcome.err
-
-        moment = LayingOut(number, after, take_over)
-        outcome = scenario.run(wrap=lambda objects: TakenOver(objects, moment))  # noqa: B023
-        if moment.key is None:
-            break
+    changed = (lens, "north_deg", 40.0, 0.0)
+    orphans = 0
+    for moment, outcome in taken_over(scenario, changed, LayingOut, 1 if chaos_all else 4, after):
+        orphans += 1
         assert outcome.code == 1, moment.key
         assert "another run has taken over" in outcome.err
         left = scenario.keys()
-        marks.append([key for key in left if "layout" in key and "f" * 48 in key])
-        assert len(marks[-1]) == 1, moment.key
-        resumed = scenario.run()
-        assert resumed.code == 0, f"{moment.key}: {resumed.err}"
-        try:
-            scenario.check()
-        except AssertionError as error:
-            raise AssertionError(f"taken over at {moment.key}: {error}") from error
-    logging.getLogger("chaos").info(
-        "a driver taken over %s %d of %d writes", "after" if after else "before", len(marks), number
-    )
-    assert len(marks) > 1
+        marks = [key for key in left if "layout" in key and "f" * 48 in key]
+        assert len(marks) == 1, moment.key
+    assert orphans > 1
 
 
-def test_a_run_taken_over_at_a_write_that_differs_leaves_nothing_wrong(
-    make_scenario, in_memory, monkeypatch
-):
+def test_a_run_taken_over_at_a_write_that_differs_leaves_nothing_wrong(scenario):
     """The chunks that the two runs make differently; of any write, a sample may miss them."""
-    texts = ("detections/fcn/", "/fraction/")
-    codes = take_over_at(make_scenario, in_memory, monkeypatch, 1, False, *texts)
+    codes = exit_codes(scenario, 1, False, "detections/fcn/", "/fraction/")
     assert set(codes) == {1}
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_run_taken_over_at_any_write_leaves_nothing_wrong(
-    after, make_scenario, in_memory, chaos_all, monkeypatch
-):
-    step = 1 if chaos_all else 19
-    codes = take_over_at(make_scenario, in_memory, monkeypatch, step, after)
+def test_a_run_taken_over_at_any_write_leaves_nothing_wrong(after, scenario, chaos_all):
+    codes = exit_codes(scenario, 1 if chaos_all else 19, after)
     assert codes.count(1) > 1
 
 
-def take_over_at(make_scenario, in_memory, monkeypatch, step, after, *texts):
-    """Take a run over at every `step`-th write; returns the orphans' exit codes."""
-    # The run that takes over is begun in a thread, where Python lets no one set signals.
-    monkeypatch.setattr("reprocess.run.signal", SimpleNamespace(SIGTERM=0, signal=lambda *_: None))
-    scenario = make_scenario("a run after changes", str(in_memory / "store"))
-    fcn = scenario.tiny.document["detectors"]["fcn"]
+def exit_codes(scenario, step, after, *texts):
+    """Take a run over at every `step`-th write of a day's work on a key that holds some texts."""
+    changed = (scenario.tiny.document["detectors"]["fcn"], "threshold", 0.6, 0.5)
     codes = []
+    for _, outcome in taken_over(scenario, changed, Moment, step, after, *texts):
+        assert outcome.code in (0, 1), outcome.err
+        codes.append(outcome.code)
+    return codes
+
+
+def taken_over(scenario, changed, moment_class, step, after, *texts):
+    """Take a run over at every `step`-th moment; yields moment and outcome of each orphan.
+
+    `changed` is a section of the campaign, a key, the orphan's value and that of the run that takes
+    over. After the caller has looked, one more run must leave what is wanted.
+    """
+    section, key, orphans, final = changed
+    codes = []
+
+    def take_over():
+        section[key] = final
+        outcome = scenario.run()
+        assert outcome.code == 0, outcome.err
+
     for number in itertools.count(step=step):
         scenario.fill()
-        fcn["threshold"] = 0.6
-
-        def take_over():
-            fcn["threshold"] = 0.5
-            outcome = scenario.run()
-            assert outcome.code == 0, outcome.err
-
-        moment = Moment(number, after, take_over, *texts)
+        section[key] = orphans
+        moment = moment_class(number, after, take_over, *texts)
         outcome = scenario.run(wrap=lambda objects: TakenOver(objects, moment))  # noqa: B023
         if moment.key is None:
             break
         codes.append(outcome.code)
-        assert outcome.code in (0, 1), outcome.err
+        yield moment, outcome
         resumed = scenario.run()
         assert resumed.code == 0, f"{moment.key}: {resumed.err}"
         try:
@@ -163,7 +155,7 @@ def take_over_at(make_scenario, in_memory, monkeypatch, step, after, *texts):
         except AssertionError as error:
             raise AssertionError(f"taken over at {moment.key}: {error}") from error
     logging.getLogger("chaos").info(
-        "taken over %s %d of %d writes; the orphan ended with 1 in %d, 0 in %d",
-        "after" if after else "before", len(codes), number, codes.count(1), codes.count(0),
+        "%s: taken over %s %d of %d writes; the orphan ended with 1 in %d, 0 in %d",
+        moment_class.__name__, "after" if after else "before", len(codes), number,
+        codes.count(1), codes.count(0),
     )  # fmt: skip
-    return codes
