@@ -15,13 +15,13 @@ from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign, Fcn
 from reprocess.clusters.open import check_walltime, open_executor, runs_here
 from reprocess.cube.publish import CUBE_PATH, publish_year, shape_cube
-from reprocess.detectors.runtimes import available_cores, require_runtime
+from reprocess.detectors.runtimes import require_runtime
 from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable, StoreError
 from reprocess.execute import Execution, Progress, execute
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.history import Job, last_number, log_end, new_run_id, write_run
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
-from reprocess.plan import Plan, build_plan, dependencies, only_days
+from reprocess.plan import Plan, only_days, plan_archive
 from reprocess.request import (
     Request,
     check_settings,
@@ -74,11 +74,8 @@ def run_job(
     listing = records.list()
     refuse_an_empty_archive(campaign, request, n_frames, listing)
     seen = SeenDays(objects, campaign)
-    again = recomputed(request)
-    days, tails = dependencies(campaign, request.years, catalogue.days, listing, again)
-    known = seen.resolve(catalogue.days, days, tails, available_cores(), listing)
-    plan = build_plan(
-        campaign, request.years, request.labels, catalogue.days, known, listing, again
+    plan = plan_archive(
+        campaign, request.years, request.labels, catalogue.days, seen, listing, recomputed(request)
     )  # fmt: skip
     if request.days is not None:
         plan = only_days(plan, request.days, listing)

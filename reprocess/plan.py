@@ -1,22 +1,24 @@
 """What a run has to do: every block whose wanted fingerprint is not committed.
 
 `build_plan` is pure: the catalogue, what its days hash to and the listing of
-records go in, a `Plan` comes out, and nothing is read or written. Printing
-the plan is `--dry-run`; executing it is `reprocess.execute`.
+records go in, a `Plan` comes out, and nothing is read or written. `plan_archive`
+first finds what the days hash to. Printing the plan is `--dry-run`; executing
+it is `reprocess.execute`.
 """
 
 from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from reprocess import stages
 from reprocess.archive.catalogue import Entry
-from reprocess.archive.seen import Known, tail
+from reprocess.archive.seen import Known, SeenDays, tail
 from reprocess.campaign import Campaign
+from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import ConfigurationError
 from reprocess.stores.records import HALF, MARKS, Block, Listing, day_block, only_fingerprint
 
@@ -89,6 +91,25 @@ class Plan:
     def by_reason(self, year: int) -> dict[str, int]:
         """Number of tasks for each reason."""
         return dict(sorted(Counter(str(t.reason) for t in self.of_year(year)).items()))
+
+
+def plan_archive(
+    campaign: Campaign,
+    years: Sequence[int],
+    labels: Sequence[str],
+    catalogue: Mapping[date, Sequence[Entry]],
+    seen: SeenDays,
+    listing: Listing,
+    recompute: Collection[str] = (),
+) -> Plan:
+    """`build_plan`, which see, with what the days hash to from `seen`.
+
+    Files that `seen` does not know are read where a committed block depends on them, and it
+    learns them.
+    """
+    days, tails = dependencies(campaign, years, catalogue, listing, recompute)
+    known = seen.resolve(catalogue, days, tails, available_cores(), listing)
+    return build_plan(campaign, years, labels, catalogue, known, listing, recompute)
 
 
 def build_plan(

@@ -20,13 +20,12 @@ from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import SeenDays
 from reprocess.campaign import Campaign
 from reprocess.cube.publish import CUBE_PATH, cube_objects
-from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import ArchiveError, ConfigurationError, LockHeld, StoreError
 from reprocess.execute import Progress
 from reprocess.findings import Finding, Verification
 from reprocess.history import Job, new_run_id
 from reprocess.job import run_job
-from reprocess.plan import Plan, build_plan, dependencies
+from reprocess.plan import Plan, plan_archive
 from reprocess.request import Request
 from reprocess.stores.layout import lay_out, metadata_digests, write_objects
 from reprocess.stores.lock import Heartbeat, Lock, acquire
@@ -218,10 +217,8 @@ def _plan(
                 repair.left[str(block)] = f"{error}; what is stored stays as it is"
             years = []
     labels = tuple(campaign.detectors)
-    days, tails = dependencies(campaign, years, catalogue.days, listing)
     seen = SeenDays(objects, campaign)
-    known = seen.resolve(catalogue.days, days, tails, available_cores(), listing)
-    return build_plan(campaign, years, labels, catalogue.days, known, listing), years
+    return plan_archive(campaign, years, labels, catalogue.days, seen, listing), years
 
 
 def _give_up(
