@@ -16,12 +16,13 @@ from reprocess.detectors.difference import flag_cells
 from reprocess.detectors.runtimes import available_cores, open_runtime
 from reprocess.detectors.weights import read_card, weights_digest
 from reprocess.errors import ConfigurationError
-from reprocess.evaluate.measure import Measured, colour_pixels, measure, pixel_rule
+from reprocess.evaluate.measure import Measured, colour_pixels, measure
 from reprocess.evaluate.results import Tables
 from reprocess.evaluate.sky import Views
 from reprocess.evaluate.tables import CampaignRule, make_tables
 from reprocess.labels import LabelIndex, LabelledSet, read_index, read_labels, set_digest
 from reprocess.labels.splits import Split, read_split, split_from_document
+from reprocess.scoring.levels import best_thresholds
 
 SIZE_PX = 256
 LAG_S = 120.0
@@ -141,7 +142,7 @@ def evaluate(choice: Choice, progress: Callable[[int, int], None] | None = None)
         sky_shift_max_dn=choice.sky_shift_max_dn,
         progress=(lambda _: None) if progress is None else lambda n: progress(n, len(labels)),
     )
-    rule = pixel_rule(measured.colours)
+    rule = best_thresholds(measured.colours)
     counts, doubt = colour_pixels(labels, measured.bands, rule)
     rules = [] if campaign is None else _campaign_rules(lag_s, campaign, labels, measured)
     tables = make_tables(measured, labels.index, views.cells, limit, (rule, counts, doubt), rules)

@@ -19,7 +19,7 @@ from reprocess.detectors.difference import compare_frames, match_lag
 from reprocess.evaluate.sky import BANDS, INVISIBLE, Views, judged_cells
 from reprocess.labels import AURORA, BACKGROUND, UNJUDGED, LabelledSet
 from reprocess.scoring.cells import cell_means
-from reprocess.scoring.levels import network_levels
+from reprocess.scoring.levels import brightness_and_excess, network_levels
 
 BINS = 200
 """Bins of probability, equally wide; one edge is at 0.5."""
@@ -163,34 +163,17 @@ def truly(share: NDArray[np.float32], fraction_min: int) -> NDArray[np.bool_]:
     return np.asarray(np.floor(FRACTION_FULL * np.nan_to_num(share)) >= fraction_min)
 
 
-def pixel_rule(colours: NDArray[np.int64]) -> tuple[int, int]:
-    """Tune the colour-and-brightness thresholds of pixels to the best F1 there is.
-
-    Parameters
-    ----------
-    colours : (truth, brightness, excess) int64, as in `Measured`
-
-    Returns
-    -------
-    brightness, excess : int
-        Aurora where R + G + B and 2 G - R - B + 510 both reach them. No other pair of
-        thresholds does better on these pixels: every pair is tried.
-    """
-    above = colours[:, ::-1, ::-1].cumsum(axis=1).cumsum(axis=2)[:, ::-1, ::-1]
-    false, hits = above
-    merit = 2.0 * hits / np.maximum(hits + false + colours[1].sum(), 1)
-    best = np.unravel_index(int(merit.argmax()), merit.shape)
-    return int(best[0]), int(best[1])
-
-
 def colour_pixels(
     labels: LabelledSet, bands: dict[str, NDArray[np.uint8]], rule: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count the pixels that a colour rule flags, as `Measured.network` and `Measured.doubt`."""
+    """Count the pixels that a colour rule flags, as `Measured.network` and `Measured.doubt`.
+
+    `rule` is a pair of bins of `Measured.colours`: aurora where a pixel reaches both.
+    """
     counts = np.zeros((len(labels), BANDS, FOUR), np.int64)
     doubt = np.zeros((len(labels), 2), np.int64)
     for row in range(len(labels)):
-        brightness, excess = _brightness_and_excess(labels.image[row])
+        brightness, excess = _colour_bins(labels.image[row])
         flagged = (brightness >= rule[0]) & (excess >= rule[1])
         band = bands[str(labels.camera[row])]
         counts[row], doubt[row] = _outcomes(flagged, labels.mask[row], band)
@@ -214,7 +197,7 @@ def _pixels(
         2, BINS
     )
     found.network[row], found.doubt[row] = _outcomes(index >= BINS // 2, mask, band)
-    brightness, excess = _brightness_and_excess(image)
+    brightness, excess = _colour_bins(image)
     place = (truth * BRIGHTNESS + brightness) * EXCESS + excess
     found.colours.reshape(-1)[:] += np.bincount(place[judged], minlength=found.colours.size)
 
@@ -229,8 +212,7 @@ def _outcomes(
     return counts, np.array([doubt.sum(), (doubt & flagged).sum()], np.int64)
 
 
-def _brightness_and_excess(
-    image: NDArray[np.uint8],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    red, green, blue = np.moveaxis(image.astype(np.int64), -1, 0)
-    return red + green + blue, 2 * green - red - blue + 510
+def _colour_bins(image: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Brightness in thirds of a count, green excess in halves from -255 on: whole numbers."""
+    brightness, excess = brightness_and_excess(image.astype(np.float32))
+    return np.rint(3 * brightness).astype(np.int64), (2 * excess).astype(np.int64) + 510

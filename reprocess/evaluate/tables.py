@@ -49,7 +49,7 @@ def make_tables(
     ----------
     measured : of the images of `index`
     fraction_min : least floor(254 × share) that makes a cell aurora
-    colour : `pixel_rule`, and the counts that `colour_pixels` makes of it
+    colour : `best_thresholds` of `measured.colours`, and what `colour_pixels` counts with it
     rules : difference detectors with thresholds of a campaign
 
     Notes

@@ -117,7 +117,7 @@ def threshold_at(
 
 @dataclass(frozen=True, eq=False)
 class ColourRule:
-    """Aurora where the cell's mean brightness and green excess both reach their thresholds.
+    """Aurora where brightness and green excess of a cell or a pixel both reach their thresholds.
 
     Brightness is (R + G + B) / 3, green excess G - (R + B) / 2, counts.
     """
@@ -126,7 +126,7 @@ class ColourRule:
     excess_dn: float
 
     def flags(self, colours: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """(n, cell) bool array from (n, cell, 3) mean colours."""
+        """(…) bool array from (…, 3) mean colours."""
         brightness, excess = brightness_and_excess(colours)
         return np.asarray((brightness >= self.brightness_dn) & (excess >= self.excess_dn))
 
@@ -134,7 +134,7 @@ class ColourRule:
 def brightness_and_excess(
     colours: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(n, cell) brightness and green excess, counts, from (n, cell, 3) mean colours."""
+    """(…) brightness and green excess, counts, from (…, 3) mean colours of cells or pixels."""
     red, green, blue = np.moveaxis(colours, -1, 0)
     return (red + green + blue) / np.float32(3.0), green - (red + blue) / np.float32(2.0)
 
@@ -149,8 +149,8 @@ def tune_colour(
 
     Parameters
     ----------
-    colours : (n, cell, 3) float32 array, counts. Not modified.
-    positive, scored : (n, cell) bool arrays
+    colours : (…, 3) float32 array, counts, of cells or pixels. Not modified.
+    positive, scored : (…) bool arrays
     rate_max : float or None
         None maximises F1; else recall, with at most this false-cell rate.
 
@@ -170,17 +170,33 @@ def tune_colour(
     n0, n1 = len(edges[0]), len(edges[1])
     row = np.searchsorted(edges[0], brightness, side="right") - 1
     column = np.searchsorted(edges[1], excess, side="right") - 1
-    above = []
-    for chosen in (truth, ~truth):
-        count = np.bincount((row * n1 + column)[chosen], minlength=n0 * n1).reshape(n0, n1)
-        above.append(count[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1])
-    hits, false = above
-    if rate_max is None:
-        merit = 2.0 * hits / np.maximum(hits + false + truth.sum(), 1)
-    else:
-        merit = np.where(false <= rate_max * (~truth).sum(), hits, -1).astype(np.float64)
-    best = np.unravel_index(int(merit.argmax()), merit.shape)
+    place = (truth * n0 + row) * n1 + column
+    counts = np.bincount(place, minlength=2 * n0 * n1).reshape(2, n0, n1)
+    best = best_thresholds(counts, rate_max)
     return ColourRule(float(edges[0][best[0]]), float(edges[1][best[1]]))
+
+
+def best_thresholds(counts: NDArray[np.int64], rate_max: float | None = None) -> tuple[int, int]:
+    """Find the pair of thresholds that serves best, of all pairs there are.
+
+    Parameters
+    ----------
+    counts : (truth, first, second) int64 array, by truth (no, yes) and two binned quantities.
+        Not modified.
+    rate_max : as `tune_colour`
+
+    Returns
+    -------
+    first, second : int
+        Aurora where both quantities reach these bins.
+    """
+    false, hits = counts[:, ::-1, ::-1].cumsum(axis=1).cumsum(axis=2)[:, ::-1, ::-1]
+    if rate_max is None:
+        merit = 2.0 * hits / np.maximum(hits + false + hits[0, 0], 1)
+    else:
+        merit = np.where(false <= rate_max * false[0, 0], hits, -1).astype(np.float64)
+    best = np.unravel_index(int(merit.argmax()), merit.shape)
+    return int(best[0]), int(best[1])
 
 
 @numba.njit(nogil=True, cache=True)

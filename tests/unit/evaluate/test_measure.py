@@ -14,7 +14,6 @@ from reprocess.evaluate.measure import (
     Measured,
     colour_pixels,
     measure,
-    pixel_rule,
     probability,
 )
 from reprocess.evaluate.results import Score, Tables
@@ -22,6 +21,7 @@ from reprocess.evaluate.sky import BANDS, INVISIBLE, Views, judged_cells
 from reprocess.evaluate.tables import best_limit, make_tables
 from reprocess.evaluate.text import find
 from reprocess.labels import AURORA, UNJUDGED, LabelledSet, LabelWriter, read_labels
+from reprocess.scoring.levels import best_thresholds
 
 SIZE = 128
 LIMIT = fraction_min(0.5)
@@ -76,7 +76,7 @@ def measured_with(labels: LabelledSet, logits: np.ndarray) -> tuple[Measured, Vi
 
 def tables_with(labels: LabelledSet, logits: np.ndarray) -> tuple[Tables, Measured]:
     measured, views = measured_with(labels, logits)
-    rule = pixel_rule(measured.colours)
+    rule = best_thresholds(measured.colours)
     counts, doubt = colour_pixels(labels, measured.bands, rule)
     made = make_tables(measured, labels.index, views.cells, LIMIT, (rule, counts, doubt))
     return made, measured
@@ -109,6 +109,23 @@ def test_pixels_are_counted_by_truth_and_probability(labels: LabelledSet) -> Non
             (shown & (mask == UNJUDGED) & flagged).sum(),
         ]
     assert measured.network.shape == (9, BANDS, 4)
+
+
+def test_pixels_are_counted_by_truth_brightness_and_excess(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    image = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    image[60, 60:63] = ((0, 0, 0), (255, 0, 255), (0, 255, 0))
+    with LabelWriter(tmp_path / "set") as writer:
+        writer.add(
+            image, np.zeros((SIZE, SIZE), np.uint8), time=datetime(2021, 6, 1), station="s",
+            camera="c",
+        )  # fmt: skip
+    measured, views = measured_with(read_labels(tmp_path / "set", SIZE), np.zeros((1, 16, 16)))
+    shown = image[views.of("c").band != INVISIBLE].astype(int)
+    by_hand = np.zeros_like(measured.colours)
+    for red, green, blue in shown:
+        by_hand[0, red + green + blue, 2 * green - red - blue + 510] += 1
+    np.testing.assert_array_equal(measured.colours, by_hand)
 
 
 def test_bands_are_elevations_of_the_assumed_fisheye(labels: LabelledSet) -> None:
@@ -152,7 +169,7 @@ def test_the_colour_rule_is_the_best_of_its_kind(labels: LabelledSet) -> None:
     rng = np.random.default_rng(3)
     small = np.zeros_like(measured.colours)
     small[:, 100:120, 500:515] = rng.integers(0, 50, (2, 20, 15))
-    brightness, excess = pixel_rule(small)
+    brightness, excess = best_thresholds(small)
 
     def f1(b: int, e: int) -> float:
         false, hits = small[0, b:, e:].sum(), small[1, b:, e:].sum()
