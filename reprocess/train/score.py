@@ -6,7 +6,7 @@ in the training.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from reprocess.detectors.networks import logit_difference
 from reprocess.labels import AURORA, UNJUDGED
+from reprocess.scoring.confusion import Confusion, confusion
 from reprocess.train.dataset import Frames
 from reprocess.train.ranks import CPU, Ranks
 
@@ -93,32 +94,23 @@ def evaluate(
     """
     was_training = network.training
     network.eval()
-    counts = np.zeros(5, np.int64)
+    counts = np.zeros((2, 4), np.int64)  # of all frames, and of those without aurora
     for index in range(ranks.rank, len(frames), ranks.size):
         mask = frames.mask[index]
         found = aurora_masks(network, frames.image[index : index + 1], mean, std, ranks.device)[0]
-        counts += _count(found, mask)
+        truth = mask == AURORA
+        pixels = astuple(confusion(found, truth, mask != UNJUDGED))
+        counts[0] += pixels
+        if not truth.any():
+            counts[1] += pixels
     network.train(was_training)
     total = ranks.total(torch.from_numpy(counts).to(ranks.device)).tolist()
-    hit, false, missed, empty_false, empty = total
+    scored, empty = (Confusion(*row) for row in total)
     return Score(
-        precision=_ratio(hit, hit + false),
-        recall=_ratio(hit, hit + missed),
-        f1=_ratio(2 * hit, 2 * hit + false + missed),
-        iou=_ratio(hit, hit + false + missed),
-        empty_false=_ratio(empty_false, empty),
+        precision=scored.precision,
+        recall=scored.recall,
+        f1=scored.f1,
+        iou=scored.iou,
+        empty_false=empty.false_rate,
         frames=len(frames),
     )
-
-
-def _count(found: NDArray[np.bool_], mask: NDArray[np.uint8]) -> NDArray[np.int64]:
-    judged, truth = mask != UNJUDGED, mask == AURORA
-    hit = np.count_nonzero(found & truth)
-    false = np.count_nonzero(found & judged & ~truth)
-    missed = np.count_nonzero(~found & truth)
-    empty = 0 if truth.any() else np.count_nonzero(judged)
-    return np.array([hit, false, missed, false if empty else 0, empty], np.int64)
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
