@@ -184,6 +184,17 @@ def assert_same_keys(found, wanted):
     assert [key for key in sorted(wanted) if found[key] != wanted[key]] == []
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What may run side by side (`-n 2`): files, whose fixtures are shared, and one of a service.
+
+    A Slurm and an S3 server are started once and serve one process.
+    """
+    for item in items:
+        service = next((s for s in ("slurm", "s3") if item.get_closest_marker(s)), None)
+        item.add_marker(pytest.mark.xdist_group(service or item.nodeid.partition("::")[0]))
+
+
 REQUIRED = frozenset(filter(None, os.environ.get("REPROCESS_REQUIRE", "").split(",")))
 """Markers whose tests may not be skipped here: CI names those whose services it has installed."""
 

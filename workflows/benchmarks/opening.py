@@ -48,7 +48,7 @@ def one(store: str) -> float:
     rate = (total.n_aurora / total.n_observed).values
     figure_, axes = plt.subplots(subplot_kw={"projection": "polar"})
     axes.scatter(
-        np.radians(cube.cell_azimuth_deg.values), 90 - cube.cell_elevation_deg.values, c=rate, s=30
+        np.radians(cube.cell_azimuth_deg.values), cube.cell_zenith_deg.values, c=rate, s=30
     )
     figure_.savefig("/dev/null", format="png")
     return time.perf_counter() - started

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,10 @@ def row_line(row: dict[str, Any]) -> str:
     note = f" ({row['note']})" if row["note"] else ""
     value = f"{row['median']:.4g} {row['unit']}".strip()
     if row["unit"] == "ratio":
-        return f"| {row['what']}{note} | | | {row['median']:.3g} | {row['target']} |"
+        sides = (f"{statistics.median(row[s]):.4g}" if s in row else "" for s in ("ours", "theirs"))
+        return (
+            f"| {row['what']}{note} | {' | '.join(sides)} | {row['median']:.3g} | {row['target']} |"
+        )
     return f"| {row['what']}{note} | {value} | | | {row['target']} |"
 
 
