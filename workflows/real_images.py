@@ -292,7 +292,8 @@ def _network(weights: str) -> str:
 
 def _origin(weights: str) -> str:
     card = read_card(weights)
-    return f"{card['architecture']}, {card['card'].get('steps', '?')} steps"
+    steps = card["card"].get("steps", "?")
+    return f"{card['architecture']}, {steps['done'] if isinstance(steps, dict) else steps} steps"
 
 
 def _mean(values: Sequence[float]) -> float:
