@@ -466,7 +466,7 @@ class DayWriter:
             )
         if values.dtype != array.dtype:
             raise ValueError(f"{name}: values of {values.dtype} for an array of {array.dtype}")
-        # Zarr's own search for empty chunks takes 70 ms a chunk of frames, and 5 ms a frame of a day
+        # Zarr's own search for empty chunks takes 70 ms a chunk of frames, 5 ms a frame of a day
         # with few (measured); `_is_empty` takes 0.7 ms, and Zarr is told not to look.
         array = array.with_config({"write_empty_chunks": True})
         for first in range(0, len(values), chunk):
