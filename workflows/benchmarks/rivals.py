@@ -1,7 +1,7 @@
 """The same job as a user would do it without this package: Ray Data, DataLoader, naive Dask.
 
     python workflows/benchmarks/rivals.py /fast/disk/scratch       # small network, 960 frames
-    python workflows/benchmarks/rivals.py /fast/disk/scratch --large --a-day 8
+    python workflows/benchmarks/rivals.py /fast/disk/scratch --large --a-day 30
 
 Every side turns the same JPEGs into the same counts of 400 cells, in processes of its own with the
 same malloc settings and two cores. Every side does a job of two days and one of eight. Steady
