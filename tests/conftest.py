@@ -184,15 +184,22 @@ def assert_same_keys(found, wanted):
     assert [key for key in sorted(wanted) if found[key] != wanted[key]] == []
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """What may run side by side (`-n 2`): files, whose fixtures are shared, and one of a service.
+def pytest_xdist_make_scheduler(config, log):
+    """What runs side by side (`-n 2`): files, whose fixtures are shared, and all of a service.
 
-    A Slurm and an S3 server are started once and serve one process.
+    A Slurm and an S3 server are started once and serve one process. By names and not by the marker
+    `xdist_group`, which pytest-xdist 3.8 loses under pytest 9.2.
     """
-    for item in items:
-        service = next((s for s in ("slurm", "s3") if item.get_closest_marker(s)), None)
-        item.add_marker(pytest.mark.xdist_group(service or item.nodeid.partition("::")[0]))
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByService(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.partition("::")[0]
+            if path.startswith("tests/slurm/"):
+                return "slurm"
+            return "s3" if path.startswith("tests/s3/") or "[radosgw" in nodeid else path
+
+    return ByService(config, log)
 
 
 REQUIRED = frozenset(filter(None, os.environ.get("REPROCESS_REQUIRE", "").split(",")))
