@@ -43,8 +43,10 @@ def test_a_local_cluster_equals_the_serial_run(tiny, serial_keys, same_keys, mon
 
 # Lets the first days through, then waits, so that the signal always meets a run in the middle.
 SLOWLY = """
-import os, sys, time
+import os, signal, sys, time
 from reprocess import run, worker
+# A shell's background job, such as CI may be, has Ctrl-C ignored, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 whole = worker.process_block
 
 def process_block(task, *arguments):

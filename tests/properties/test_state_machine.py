@@ -596,7 +596,7 @@ def machine(make_tiny, same_keys, frame_bytes, monkeypatch, swift, tmp_path):  #
     # The run that takes an orphan's place is begun in a thread, where Python lets no one
     # set signals.
     monkeypatch.setattr("reprocess.run.signal", SimpleNamespace(SIGTERM=0, signal=lambda *_: None))
-    for module in ("job", "clusters.executors"):
+    for module in ("plan", "clusters.executors"):
         monkeypatch.setattr(f"reprocess.{module}.available_cores", lambda: guillotine.cores)
     _count_reads(guillotine, monkeypatch)
     memory = Path("/dev/shm")
