@@ -184,6 +184,7 @@ def assert_same_keys(found, wanted):
     assert [key for key in sorted(wanted) if found[key] != wanted[key]] == []
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """What runs side by side (`-n 2`): files, whose fixtures are shared, and all of a service.
 
