@@ -23,6 +23,8 @@ from reprocess.labels.splits import (
 )
 
 ROWS, SHOWN_PX = 64, 64
+NAMES = 5
+"""Names of unlabelled images that are shown."""
 
 
 def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -126,6 +128,10 @@ def _import(options: argparse.Namespace) -> int:
     shapes = ", ".join(f"{n} {label}" for label, n in found.labels.items()) or "none"
     print(f"{options.output}: {found.images} images, {found.with_aurora} with aurora")
     print(f"shapes: {shapes}")
+    if found.unlabelled:
+        names = [path.name for path in found.unlabelled]
+        shown = ", ".join(names[:NAMES]) + (", …" if len(names) > NAMES else "")
+        print(f"not labelled, so not in the set: {len(names)} images beside those: {shown}")
     return 0
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from reprocess.errors import ConfigurationError
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
 
 @dataclass(frozen=True, eq=False)
 class Annotated:

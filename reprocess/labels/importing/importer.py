@@ -19,7 +19,7 @@ from reprocess.archive.pattern import NamePattern
 from reprocess.archive.readers.still import StillReader
 from reprocess.campaign import CameraEpoch, Campaign
 from reprocess.errors import ConfigurationError, UnreadableFrame
-from reprocess.labels.importing.annotations import Annotated, load_format
+from reprocess.labels.importing.annotations import IMAGE_SUFFIXES, Annotated, load_format
 from reprocess.labels.labelled import AURORA, BACKGROUND, COLUMNS, UNJUDGED
 from reprocess.labels.write import LabelWriter
 
@@ -77,11 +77,19 @@ class Origin:
 
 @dataclass(frozen=True)
 class Imported:
-    """What came in: images, those with aurora, and shapes of each label."""
+    """What came in, and what did not.
+
+    Attributes
+    ----------
+    images, with_aurora : that came in
+    labels : shapes of each label
+    unlabelled : images beside those, in name order, that no annotation speaks of
+    """
 
     images: int
     with_aurora: int
     labels: Mapping[str, int]
+    unlabelled: tuple[Path, ...]
 
 
 def import_labels(
@@ -119,6 +127,7 @@ def import_labels(
     """
     meaning = meaning or Meaning()
     seen: Counter[str] = Counter()
+    came_in: set[Path] = set()
     with_aurora = 0
     with LabelWriter(target, conditions) as writer:
         for annotated in load_format(kind).read(source, images):
@@ -131,8 +140,26 @@ def import_labels(
                 name=annotated.image.stem,
             )  # fmt: skip
             seen.update(label for label, _ in annotated.shapes)
+            came_in.add(annotated.image.resolve())
             with_aurora += bool((codes == AURORA).any())
-        return Imported(len(writer), with_aurora, dict(sorted(seen.items())))
+        folders = {path.parent for path in came_in} | (
+            {images.resolve()} if images is not None else set()
+        )
+        return Imported(
+            len(writer), with_aurora, dict(sorted(seen.items())), _others(folders, came_in)
+        )
+
+
+def _others(folders: set[Path], came_in: set[Path]) -> tuple[Path, ...]:
+    """Images in the folders that are not among those that came in."""
+    return tuple(
+        sorted(
+            path
+            for folder in folders
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and path not in came_in
+        )
+    )
 
 
 def origin_by_name(

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from reprocess.errors import ConfigurationError
-from reprocess.labels.importing.annotations import Annotated
+from reprocess.labels.importing.annotations import IMAGE_SUFFIXES, Annotated
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 VALUES_MAX = 32
 
 
@@ -32,7 +31,7 @@ class MaskReader:
             raise ConfigurationError(f"{source}: no .png in it, expected masks")
         of_stem: dict[str, list[Path]] = {}
         for path in sorted(images.iterdir()):
-            if path.suffix.lower() in SUFFIXES:
+            if path.suffix.lower() in IMAGE_SUFFIXES:
                 of_stem.setdefault(path.stem, []).append(path)
         for path in masks:
             found = of_stem.get(path.stem, [])

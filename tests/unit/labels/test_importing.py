@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reprocess.cli import main
 from reprocess.errors import ConfigurationError
 from reprocess.labels import AURORA, BACKGROUND, UNJUDGED, read_labels
 from reprocess.labels.importing.importer import (
@@ -158,6 +159,23 @@ def test_labelme_finds_its_images_and_reads_circles_and_brushed_masks(
     assert not mask[(away > 10.7) & (x > 9)].any()
     np.testing.assert_array_equal(mask[2:7, 1:8] > 0, part > 0)
     assert images.is_dir()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_images_that_nobody_labelled_are_counted_and_named(
+    tmp_path: Path, images: Path, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(7):
+        (images / f"new_{n}.JPG").write_bytes((images / NAME).read_bytes())
+    (images / "notes.txt").write_text("not an image")
+    where = ["--images", str(images)] if told else []
+    arguments = ["--station", "JBS", "--pattern", "JBS_%Y%m%d_%H%M%S.png"]
+    source, target = str(labelme(tmp_path / "json")), str(tmp_path / "set")
+    assert main(["labels", "import", "labelme", source, target, *where, *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "2 images, 1 with aurora" in out
+    assert "7 images beside those: new_0.JPG" in out
+    assert "new_5.JPG" not in out
 
 
 def test_a_table_tells_times_cameras_and_conditions(tmp_path: Path, images: Path) -> None:
