@@ -131,6 +131,23 @@ def test_shares_are_numpys():
             assert found[i, c] == math.floor(254 * exact[0] / exact[1])
 
 
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), height=st.integers(1, 4), width=st.integers(1, 4))
+def test_shares_are_the_masks_also_where_logits_are_at_the_threshold(data, height, width):
+    """Few values, so that sources below, at and above the threshold meet in every way."""
+    value = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 60000.0, 2.0**-24])
+    flat = data.draw(st.lists(value, min_size=height * width, max_size=height * width))
+    coarse = np.array(flat, np.float16).reshape(1, height, width)
+    side = 8 * max(height, width)
+    coarse = np.pad(coarse, ((0, 0), (0, side // 8 - height), (0, side // 8 - width)), "edge")
+    threshold = data.draw(st.sampled_from([0.0, 0.5, 1.0, 0.25]))
+    mask = aurora_mask(coarse, side, threshold)[0]
+    cell = np.arange(side * side, dtype=np.int16).reshape(side, side)
+    weight = np.full((side, side), 1e-3, np.float32)
+    share = cell_shares(coarse, cell, weight, side * side, threshold)[0]
+    np.testing.assert_array_equal(share == 254, mask.ravel())
+
+
 def test_a_cell_without_solid_angle_and_a_frame_without_a_number_are_not_observed():
     coarse = np.ones((3, 2, 2), np.float16)
     coarse[1, 0, 0] = np.nan
