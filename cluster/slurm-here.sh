@@ -20,23 +20,27 @@ PATH=$PATH:/usr/sbin:/sbin
 
 die() { echo "slurm-here: $*" >&2; exit 1; }
 
-# Whether the process of a pid file is alive and is that program: pids are used again.
-runs() {
-    local pid
-    pid=$(cat "$1" 2>/dev/null) || return 1
-    [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ]
+# Whether a process is alive and is that program: pids are used again.
+is() { # PID PROGRAM
+    [ -n "$1" ] && [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$2" ]
+}
+
+runs() { # PIDFILE PROGRAM
+    is "$(cat "$1" 2>/dev/null || true)" "$2"
 }
 
 end() { # PIDFILE PROGRAM
-    runs "$1" "$2" || { rm -f "$1"; return 0; }
-    local pid
-    pid=$(cat "$1")
-    kill -TERM "$pid" 2>/dev/null || true
-    for _ in $(seq 100); do
-        runs "$1" "$2" || { rm -f "$1"; return 0; }
-        sleep 0.1
+    # The pid is kept: munged takes its file away a moment before it is gone.
+    local pid signal
+    pid=$(cat "$1" 2>/dev/null || true)
+    for signal in TERM KILL; do
+        is "$pid" "$2" || break
+        kill -"$signal" "$pid" 2>/dev/null || true
+        for _ in $(seq 100); do
+            is "$pid" "$2" || break
+            sleep 0.1
+        done
     done
-    kill -KILL "$pid" 2>/dev/null || true
     rm -f "$1"
 }
 

@@ -55,11 +55,15 @@ def markdown(found: Evaluation) -> str:
         lines += [f"## {table.title}", ""]
         if found.simulated:
             lines += [warning[0], ""]
-        lines += [table.note, "", _row(table.head)]
-        lines.append(_row(["---" if i < table.left else "---:" for i in range(len(table.head))]))
-        lines += [_row([cell.replace("|", "\\|") for cell in row]) for row in table.rows]
-        lines.append("")
+        lines += [as_markdown(table), ""]
     return "\n".join(lines)
+
+
+def as_markdown(table: Table) -> str:
+    """A table and its note, without its title."""
+    rule = ["---" if i < table.left else "---:" for i in range(len(table.head))]
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
+    return "\n".join([table.note, "", *map(_row, [table.head, rule, *rows])])
 
 
 def summary(found: Evaluation) -> str:
