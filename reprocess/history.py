@@ -27,7 +27,7 @@ from reprocess.worker import WHOLE
 
 PACE_FRAMES_MIN = 100
 LIBRARIES = (
-    "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch", "torchvision",
+    "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch",
     "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
 )  # fmt: skip
 PACE_FRAMES_MIN = 100

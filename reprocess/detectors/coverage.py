@@ -134,7 +134,8 @@ def _cover(
     for frame in range(logits.shape[0]):
         for y in range(height):
             _blend(logits[frame, v0[y]], logits[frame, v1[y]], wv[y], row)
-            for begin, end in zip(begins, ends):
+            for run in range(begins.size):
+                begin, end = begins[run], ends[run]
                 left, right = row[u0[begin]], row[u1[begin]]
                 if left < threshold and right < threshold:
                     continue

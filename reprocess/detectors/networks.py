@@ -13,9 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet18
-from torchvision.models.segmentation import fcn_resnet50
 
+from reprocess.detectors.resnet import resnet18, resnet50_dilated
 from reprocess.errors import ConfigurationError
 
 STRIDE = 8
@@ -31,14 +30,18 @@ class FcnResnet50(nn.Module):
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
-        whole = fcn_resnet50(
-            weights=None, weights_backbone=None, num_classes=n_classes, aux_loss=False
+        self.backbone = resnet50_dilated()
+        n = self.backbone.n_features
+        self.classifier = nn.Sequential(
+            nn.Conv2d(n, n // 4, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(n // 4),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Conv2d(n // 4, n_classes, kernel_size=1),
         )
-        self.backbone = whole.backbone
-        self.classifier = whole.classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.backbone(images)["out"])
+        logits: Tensor = self.classifier(self.backbone(images))
         return logits
 
 
@@ -52,7 +55,7 @@ class FcnResnet18(nn.Module):
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
-        whole = resnet18(weights=None)
+        whole = resnet18()
         self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
         self.layer1 = whole.layer1
         self.layer2 = whole.layer2

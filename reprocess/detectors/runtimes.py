@@ -197,8 +197,7 @@ def require_runtime(name: str) -> None:
     ConfigurationError
         Naming the command that installs it.
     """
-    for module in ("torch", "torchvision"):
-        require(module, "torch", "the fcn detector")
+    require("torch", "torch", "the fcn detector")
     if name == "openvino":
         require("openvino", "openvino", "runtime: openvino")
 

@@ -157,8 +157,7 @@ def run(options: argparse.Namespace) -> bool:
     KeyboardInterrupt
         If it was interrupted or terminated, after its state was written.
     """
-    for module in ("torch", "torchvision"):
-        require(module, "torch", "reprocess train")
+    require("torch", "torch", "reprocess train")
     recipe = _recipe(options)
     state = options.output.with_name(options.output.name + ".state")
     if state.exists() and not options.resume:
@@ -252,7 +251,6 @@ def _card(
 ) -> dict[str, Any]:
     """All that the weights file tells but its metrics; nothing that differs between two runs."""
     import torch
-    import torchvision
 
     own = data.simulated_only and options.start == "scratch"
     return {
@@ -267,7 +265,6 @@ def _card(
         "licence": options.licence or (SIMULATED_LICENCE if own else NO_LICENCE),
         "made_with": {
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
             "device": ranks.device.type,
             "processes": ranks.size,
             "threads": torch.get_num_threads() if ranks.device.type == "cpu" else None,

@@ -8,6 +8,7 @@ names, saved by `torch.save`, which is read as tensors only and so cannot run co
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import pickle
 import socket
@@ -20,14 +21,15 @@ from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet50_Weights
-from torchvision.models.segmentation import FCN_ResNet50_Weights
 
 from reprocess.detectors.networks import build_network
 from reprocess.detectors.weights import PACKAGE_PREFIX, load_network
 from reprocess.errors import ConfigurationError
+from reprocess.extras import require
 
 SCRATCH = "scratch"
+KINDS = ("coco", "imagenet")
+"""Of published weights; not every architecture has both."""
 SILENT_S = 20.0
 """A download is given up when nothing has come for so long."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -55,18 +57,26 @@ class Published:
         return self.file_name.rpartition("-")[2].partition(".")[0]
 
 
-def _published(weights: Any, trained_on: str) -> Published:
-    return Published(str(weights), weights.url, trained_on)
+@functools.cache
+def published() -> Mapping[tuple[str, str], Published]:
+    """(architecture, kind) → the weights that torchvision has.
 
+    Raises
+    ------
+    ConfigurationError
+        If torchvision is not installed.
+    """
+    require("torchvision", "train", "--start coco and --start imagenet")
+    from torchvision.models import ResNet18_Weights, ResNet50_Weights
+    from torchvision.models.segmentation import FCN_ResNet50_Weights
 
-PUBLISHED: Mapping[tuple[str, str], Published] = {
-    ("fcn_resnet50", "coco"): _published(
-        FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1,
-        "COCO images with the 20 categories of Pascal VOC",
-    ),
-    ("fcn_resnet50", "imagenet"): _published(ResNet50_Weights.IMAGENET1K_V1, "ImageNet-1K"),
-    ("fcn_resnet18", "imagenet"): _published(ResNet18_Weights.IMAGENET1K_V1, "ImageNet-1K"),
-}
+    coco, imagenet = "COCO images with the 20 categories of Pascal VOC", "ImageNet-1K"
+    found = {
+        ("fcn_resnet50", "coco"): (FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1, coco),
+        ("fcn_resnet50", "imagenet"): (ResNet50_Weights.IMAGENET1K_V1, imagenet),
+        ("fcn_resnet18", "imagenet"): (ResNet18_Weights.IMAGENET1K_V1, imagenet),
+    }
+    return {key: Published(str(w), w.url, on) for key, (w, on) in found.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,17 +120,17 @@ def make_start(start: str, architecture: str, seed: int) -> Start:
         return Start(
             _random(architecture, seed), None, None, {"from": f"random weights, seed {seed}"}
         )
-    if start in {kind for _, kind in PUBLISHED}:
-        published = PUBLISHED.get((architecture, start))
-        if published is None:
-            offered = sorted(kind for name, kind in PUBLISHED if name == architecture)
+    if start in KINDS:
+        offer = published().get((architecture, start))
+        if offer is None:
+            offered = sorted(kind for name, kind in published() if name == architecture)
             raise ConfigurationError(
                 f"--start {start}: there are no such weights of {architecture}; expected "
                 f"{', '.join([*offered, SCRATCH])} or a file"
             )
-        path = obtain(published)
-        said = {"from": f"{published.name}, trained on {published.trained_on}"}
-        said |= {"url": published.url, "sha256": _check_digest(path, published)}
+        path = obtain(offer)
+        said = {"from": f"{offer.name}, trained on {offer.trained_on}"}
+        said |= {"url": offer.url, "sha256": _check_digest(path, offer)}
         return _of_torchvision(_random(architecture, seed), architecture, path, said)
     path = Path(start)
     if not start.startswith(PACKAGE_PREFIX) and not path.is_file():
@@ -137,7 +147,7 @@ def make_start(start: str, architecture: str, seed: int) -> Start:
     return _of_torchvision(_random(architecture, seed), architecture, path, said)
 
 
-def obtain(published: Published) -> Path:
+def obtain(offer: Published) -> Path:
     """The downloaded file: from torch.hub's cache, or into it.
 
     Raises
@@ -146,20 +156,20 @@ def obtain(published: Published) -> Path:
         If it is not there and cannot be downloaded: names the address, the file and where it
         goes.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / published.file_name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / offer.file_name
     if path.is_file():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _patience(SILENT_S):
             torch.hub.download_url_to_file(
-                published.url, str(path), published.digest_begins, progress=False
+                offer.url, str(path), offer.digest_begins, progress=False
             )
     except (URLError, OSError, RuntimeError) as error:
         reason = getattr(error, "reason", None) or error
         raise ConfigurationError(
-            f"{published.name}: is not at {path} and could not be downloaded ({reason}). Where "
-            f"there is a network, download {published.url} and put it there as {path.name}; or "
+            f"{offer.name}: is not at {path} and could not be downloaded ({reason}). Where "
+            f"there is a network, download {offer.url} and put it there as {path.name}; or "
             f"give the file itself: --start PATH/{path.name}"
         ) from error
     return path

@@ -66,6 +66,27 @@ def test_a_network_without_torch_is_refused_before_anything_is_written(tiny):
     assert not tiny.store.exists()
 
 
+def test_the_network_runs_without_torchvision(tiny):
+    """Its import costs each worker seconds and memory, and a CPU-only torch cannot import it."""
+    done = without("torchvision", "run", tiny.file, "--cluster", "serial")
+    assert done.returncode == 0, done.stderr
+
+
+def test_training_needs_torchvision_only_for_its_published_weights(tmp_path):
+    out = tmp_path / "weights.safetensors"
+    command = (
+        "train", out, "--simulated", "12", "--size", "64", "--batch", "1", "--steps", "1",
+        "--validation", "4", "--test", "4", "--threads", "1",
+    )  # fmt: skip
+    done = without("torchvision", *command)
+    assert done.returncode == 0, done.stderr
+    out.unlink()
+    done = without("torchvision", *command, "--start", "imagenet")
+    assert done.returncode == 2
+    assert "pip install 'reprocess[train]'" in done.stderr
+    assert not out.exists()
+
+
 def test_the_difference_method_cube_and_picture_need_no_torch(tiny):
     del tiny.document["detectors"]["fcn"]
     picture = tiny.root / "occurrence.png"

@@ -4,7 +4,7 @@
     python workflows/benchmarks/rivals.py /fast/disk/scratch --large --a-day 30
 
 Every side turns the same JPEGs into the same counts of 400 cells, in processes of its own with the
-same malloc settings and two cores. Every side does a job of two days and one of eight. Steady
+same malloc settings and two cores. The others build the network of torchvision's layers. Every side does a job of two days and one of eight. Steady
 state is what the six days more took; start-up is what is left of the two days' job then:
 interpreters, imports, processes, and whatever is done once.
 """
@@ -12,6 +12,7 @@ interpreters, imports, processes, and whatever is done once.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
@@ -155,7 +156,7 @@ def science(root: Path):
     epoch = campaign.camera[0]
     cellmap = epoch_geometry(campaign, epoch).cellmap
     reader = load_reader("still")
-    network = _difference(load_network(campaign.detectors["fcn"].weights), "cpu")
+    network = _difference(of_torchvision(load_network(campaign.detectors["fcn"].weights)), "cpu")
 
     def decode(data: bytes) -> np.ndarray:
         return prepare(reader.read(data), epoch, 256)
@@ -168,6 +169,34 @@ def science(root: Path):
         return share
 
     return decode, shares
+
+
+def of_torchvision(loaded):
+    """The network as one has it without this package: torchvision's layers, the same weights."""
+    import torch
+    from torchvision.models import resnet18
+    from torchvision.models.segmentation import fcn_resnet50
+
+    from reprocess.detectors.networks import FcnResnet50
+
+    class Coarse(torch.nn.Module):
+        def __init__(self, whole: torch.nn.Module) -> None:
+            super().__init__()
+            self.backbone, self.classifier = whole.backbone, whole.classifier
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.classifier(self.backbone(images)["out"])
+
+    network = loaded.network
+    weights = network.state_dict()
+    if isinstance(network, FcnResnet50):
+        network = Coarse(fcn_resnet50(weights=None, weights_backbone=None, num_classes=2))
+    else:
+        whole = resnet18(weights=None)
+        network.stem = torch.nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
+        network.layer1, network.layer2, network.layer3 = whole.layer1, whole.layer2, whole.layer3
+    network.load_state_dict(weights)
+    return dataclasses.replace(loaded, network=network.eval().requires_grad_(False))
 
 
 def totals(share: np.ndarray) -> np.ndarray:

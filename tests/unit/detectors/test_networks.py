@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torchvision.models import resnet18
 from torchvision.models.segmentation import fcn_resnet50
 
+import reprocess.detectors.resnet
 from reprocess.detectors.networks import ARCHITECTURES, STRIDE, build_network, logit_difference
 from reprocess.errors import ConfigurationError
 
@@ -34,6 +36,32 @@ def test_fcn_resnet50_computes_what_torchvision_computes():
         coarse = ours(image)
         upsampled = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear")
         assert torch.equal(upsampled, theirs(image)["out"])
+
+
+def test_one_seed_draws_the_weights_that_it_draws_in_torchvision():
+    torch.manual_seed(5)
+    theirs = fcn_resnet50(weights=None, weights_backbone=None, num_classes=2, aux_loss=False)
+    torch.manual_seed(5)
+    ours = build_network("fcn_resnet50").state_dict()
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours[name], value), name
+
+
+def test_fcn_resnet18_begins_as_torchvisions_resnet18():
+    torch.manual_seed(5)
+    theirs = resnet18(weights=None).eval()
+    after = torch.rand(3)
+    torch.manual_seed(5)
+    ours = reprocess.detectors.resnet.resnet18().eval()
+    assert torch.equal(torch.rand(3), after)
+    expected = {k: v for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
+    assert expected.keys() == ours.state_dict().keys()
+    for name, value in ours.state_dict().items():
+        assert torch.equal(expected[name], value), name
+    image = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    with torch.inference_mode():
+        features = ours(image)
+        assert torch.equal(theirs.fc(theirs.avgpool(features).flatten(1)), theirs(image))
 
 
 def test_fcn_resnet18_is_small_enough_to_ship():

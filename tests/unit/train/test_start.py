@@ -13,7 +13,7 @@ from torchvision.models.segmentation import fcn_resnet50
 from reprocess.detectors.networks import build_network
 from reprocess.errors import ConfigurationError
 from reprocess.train import start
-from reprocess.train.start import IMAGENET_MEAN, PUBLISHED, Published, make_start, obtain
+from reprocess.train.start import IMAGENET_MEAN, Published, make_start, obtain, published
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,13 @@ def published_as(path, monkeypatch, key=("fcn_resnet50", "coco"), server="http:/
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     url = f"{server}/{key[0]}_{key[1]}-{digest[:8]}.pth"
     entry = Published(f"{key[0]} {key[1]}", url, "nothing")
-    monkeypatch.setattr(start, "PUBLISHED", {**PUBLISHED, key: entry})
+    everything = {**published(), key: entry}
+    monkeypatch.setattr(start, "published", lambda: everything)
     return entry
 
 
 def test_published_files_are_torchvisions():
-    found = {key: (p.url, p.digest_begins) for key, p in PUBLISHED.items()}
+    found = {key: (p.url, p.digest_begins) for key, p in published().items()}
     base = "https://download.pytorch.org/models"
     assert found == {
         ("fcn_resnet50", "coco"): (f"{base}/fcn_resnet50_coco-1167a1af.pth", "1167a1af"),
