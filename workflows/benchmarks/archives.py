@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -112,6 +113,16 @@ def jpeg_campaign(
     path = root / "campaign.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     return load_campaign(path)
+
+
+def repeat_night(root: Path, days: int) -> None:
+    """Let the night that `jpeg_campaign` made be followed by the same one, `days` in all."""
+    month = root / "archive" / "2021" / "06"
+    for file in sorted((month / "01").iterdir()):
+        for day in range(2, days + 1):
+            target = month / f"{day:02d}" / file.name.replace("20210601", f"202106{day:02d}")
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, target)
 
 
 def run(campaign: Campaign, cluster: str = "serial", **request: Any) -> Job:

@@ -1,6 +1,6 @@
 """Another threshold from stored evidence, beside running the network again on the CPU.
 
-python workflows/benchmarks/rethreshold.py /fast/disk/scratch --frames 1440
+python workflows/benchmarks/rethreshold.py /fast/disk/scratch --frames 960 --days 8
 python workflows/benchmarks/rethreshold.py /fast/disk/scratch --large --frames 240 --rounds 2
 """
 
@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import yaml
-from archives import jpeg_campaign, run
+from archives import jpeg_campaign, repeat_night, run
 from inference import SMALL, large_network
 from sidebyside import compare, save
 
@@ -22,7 +22,8 @@ from reprocess.cube.open import open_cube
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("scratch", type=Path)
-    parser.add_argument("--frames", type=int, default=480)
+    parser.add_argument("--frames", type=int, default=480, help="of a day")
+    parser.add_argument("--days", type=int, default=1)
     parser.add_argument("--large", action="store_true", help="FCN-ResNet50 of random weights")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -31,6 +32,8 @@ def main() -> None:
     root.mkdir(parents=True)
     weights = large_network(root) if options.large else SMALL
     campaign = jpeg_campaign(root, 256, weights, "torch", options.frames, stored_px=480)
+    repeat_night(root, options.days)
+    frames = options.days * options.frames
     run(campaign)
     thresholds = iter(0.3 + 0.001 * i for i in range(1000))
     document = yaml.safe_load((root / "campaign.yaml").read_text())
@@ -47,7 +50,7 @@ def main() -> None:
 
     def infer() -> int:
         job = run(campaign, recompute=("fcn",))
-        assert job.execution.n_frames == options.frames
+        assert job.execution.n_frames == frames
         assert job.complete
         return observed()
 
@@ -60,9 +63,9 @@ def main() -> None:
 
     name = "FCN-ResNet50" if options.large else "FCN-ResNet18"
     row = compare(
-        f"another threshold for {options.frames} frames, {name}",
+        f"another threshold for {frames} frames in {options.days} days, {name}",
         ("from evidence", rederive), ("network again, from the frames store", infer),
-        work=options.frames, unit="frames", target=">= 100", same=same, rounds=options.rounds,
+        work=frames, unit="frames", target=">= 100", same=same, rounds=options.rounds,
     )  # fmt: skip
     save(f"rethreshold_{'large' if options.large else 'small'}", [row])
 

@@ -4,9 +4,9 @@
     python workflows/benchmarks/rivals.py /fast/disk/scratch --large --a-day 30
 
 Every side turns the same JPEGs into the same counts of 400 cells, in processes of its own with the
-same malloc settings and two cores. The others build the network of torchvision's layers. Every side does a job of two days and one of eight. Steady
-state is what the six days more took; start-up is what is left of the two days' job then:
-interpreters, imports, processes, and whatever is done once.
+same malloc settings and two cores. The others build the network of torchvision's layers. Every side
+does a job of two days and one of eight. Steady state is what the six days more took; start-up is
+what is left of the two days' job then: interpreters, imports, processes, and whatever is done once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from archives import jpeg_campaign
+from archives import jpeg_campaign, repeat_night
 from sidebyside import figure, in_a_process, save
 
 from reprocess.clusters.malloc import MALLOC
@@ -87,12 +87,7 @@ def make(root: Path, weights: str, days: int, a_day: int) -> None:
     """One night of JPEGs, the same on every day."""
     root.mkdir()
     jpeg_campaign(root, 256, weights, "torch", a_day, stored_px=960)
-    month = root / "archive" / "2021" / "06"
-    for file in sorted((month / "01").iterdir()):
-        for day in range(2, days + 1):
-            target = month / f"{day:02d}" / file.name.replace("20210601", f"202106{day:02d}")
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, target)
+    repeat_night(root, days)
 
 
 def both_jobs(side: str, root: Path, a_day: int) -> dict[str, Any]:
