@@ -372,7 +372,7 @@ class _DayBlock:
         )
         if len(present):
             epochs = self.campaign.epoch_index(times)
-            fraction[present] = detector.fractions(evidence, epochs, self.campaign)
+            fraction[present] = detector.fractions(evidence, epochs, self.campaign, self.threads)
             mlt[present] = mlt_hours(station_mlon_deg(self.campaign), times)
             sun[present] = sun_elevation_deg(self.campaign.site, times)
             moon[present] = moon_elevation_deg(self.campaign.site, times)

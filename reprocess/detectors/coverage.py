@@ -10,6 +10,7 @@ as integers, so no order of summation can change a share.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -54,6 +55,7 @@ def cell_shares(
     weight_sr: NDArray[np.float32],
     n_cells: int,
     threshold: float,
+    threads: int = 1,
 ) -> NDArray[np.uint8]:
     """Find the share of each cell's visible solid angle that reaches a threshold.
 
@@ -65,6 +67,7 @@ def cell_shares(
     weight_sr : (y, x) float32 array, steradians
     n_cells : int
     threshold : float, in logits (see `logit`)
+    threads : int, frames at one time
 
     Returns
     -------
@@ -78,7 +81,11 @@ def cell_shares(
     total = np.zeros(n_cells + 1, np.int64)
     np.add.at(total, index.ravel(), units.ravel())
     covered = np.zeros((len(logits), n_cells + 1), np.int64)
-    _cover(logits.astype(np.float32), threshold, index, units, covered)
+    frames = logits.astype(np.float32)
+    with ThreadPoolExecutor(max(1, threads), "cover") as pool:
+        parts = np.array_split(np.arange(len(frames)), max(1, threads))
+        spans = [slice(part[0], part[-1] + 1) for part in parts if len(part)]
+        list(pool.map(lambda s: _cover(frames[s], threshold, index, units, covered[s]), spans))
     seen = np.flatnonzero(total[:n_cells] > 0)
     share = np.full((len(logits), n_cells), FRACTION_UNOBSERVED, np.uint8)
     share[:, seen] = covered[:, seen] * FRACTION_FULL // total[seen]

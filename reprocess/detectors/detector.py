@@ -138,7 +138,11 @@ class Detector(Protocol):
         """
 
     def fractions(
-        self, evidence: Evidence, epoch: NDArray[np.int64], campaign: Campaign
+        self,
+        evidence: Evidence,
+        epoch: NDArray[np.int64],
+        campaign: Campaign,
+        threads: int = 1,
     ) -> NDArray[np.uint8]:
         """Shares of the sky cells with aurora.
 
@@ -146,6 +150,7 @@ class Detector(Protocol):
         ----------
         evidence : of n frames. Not modified.
         epoch : (n,) int64, index of each frame's camera epoch, -1 before the first
+        threads : cores that this call may use
 
         Returns
         -------

@@ -191,7 +191,11 @@ class DifferenceDetector:
         return Evidence(block.acquired.copy(), block.slot.copy(), status, {DELTA: delta})
 
     def fractions(
-        self, evidence: Evidence, epoch: NDArray[np.int64], campaign: Campaign
+        self,
+        evidence: Evidence,
+        epoch: NDArray[np.int64],
+        campaign: Campaign,
+        threads: int = 1,  # noqa: ARG002
     ) -> NDArray[np.uint8]:
         delta = evidence.values[DELTA]
         result = np.full((len(delta), delta.shape[-1]), FRACTION_UNOBSERVED, np.uint8)

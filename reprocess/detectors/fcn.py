@@ -114,7 +114,11 @@ class FcnDetector:
         return Evidence(block.acquired.copy(), block.slot.copy(), status, {LOGIT: values})
 
     def fractions(
-        self, evidence: Evidence, epoch: NDArray[np.int64], campaign: Campaign
+        self,
+        evidence: Evidence,
+        epoch: NDArray[np.int64],
+        campaign: Campaign,
+        threads: int = 1,
     ) -> NDArray[np.uint8]:
         logits = evidence.values[LOGIT]
         n_cells = epoch_geometry(campaign, campaign.camera[0]).cells.n_cells
@@ -123,7 +127,9 @@ class FcnDetector:
         for index in np.unique(epoch[epoch >= 0]):
             cellmap = epoch_geometry(campaign, campaign.camera[index]).cellmap
             frames = (epoch == index) & (evidence.status == EvidenceStatus.OBSERVED)
-            share = cell_shares(logits[frames], cellmap.cell, cellmap.weight, n_cells, limit)
+            share = cell_shares(
+                logits[frames], cellmap.cell, cellmap.weight, n_cells, limit, threads
+            )
             share[:, ~cellmap.observed] = FRACTION_UNOBSERVED
             result[frames] = share
         return result

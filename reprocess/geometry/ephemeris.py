@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -152,18 +152,24 @@ def moon_phase_fraction(times: NDArray[np.datetime64]) -> NDArray[np.float32]:
 
 
 def _elevation_deg(site: Site, times: NDArray[np.datetime64], body: str) -> NDArray[np.float32]:
+    target = getattr(_sky(), body)
+
+    def elevation(part: NDArray[np.datetime64]) -> NDArray[np.float64]:
+        place = _standing(site, part.astype("datetime64[us]").tobytes())
+        return np.asarray(place.observe(target).apparent().altaz()[0].degrees, dtype=np.float64)
+
+    return _in_parts(times, elevation)
+
+
+@lru_cache(maxsize=2)
+def _standing(site: Site, times_us: bytes) -> Any:
+    """The site at many times, kept: the nutation, most of the work, serves Sun and Moon."""
     from skyfield.api import wgs84
 
     sky = _sky()
     place = wgs84.latlon(site.latitude_deg, site.longitude_deg, elevation_m=site.altitude_m)
-    observer = sky.earth + place
-    target = getattr(sky, body)
-
-    def elevation(part: NDArray[np.datetime64]) -> NDArray[np.float64]:
-        apparent = observer.at(_skyfield_times(sky, part)).observe(target).apparent()
-        return np.asarray(apparent.altaz()[0].degrees, dtype=np.float64)
-
-    return _in_parts(times, elevation)
+    times = np.frombuffer(times_us, "datetime64[us]")
+    return (sky.earth + place).at(_skyfield_times(sky, times))
 
 
 def _in_parts(times: NDArray[np.datetime64], compute: _Compute) -> NDArray[np.float32]:

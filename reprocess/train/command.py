@@ -211,14 +211,18 @@ def _train(
             training, data.training, data.validation, state, identity=identity,
             resume=options.resume, threads=options.workers, stop=stop, tell=line,
         )  # fmt: skip
+    stopped = outcome.ended == "stopped"
+    interrupted = stopped and stop.interrupted
     if ranks.first:
-        card = _card(options, recipe, data, said, weight, ranks)
-        _write(options.output, outcome, recipe, mean, std, card, data)
-        if outcome.ended == "stopped":
+        if not interrupted:
+            # Scoring takes minutes: who interrupts does not wait for it, and the state has it all.
+            card = _card(options, recipe, data, said, weight, ranks)
+            _write(options.output, outcome, recipe, mean, std, card, data)
+        if stopped:
             log.info("stopped at step %d of %d; --resume goes on", outcome.step, recipe.steps)
         else:
             state.unlink(missing_ok=True)
-    return outcome.ended != "stopped", stop.interrupted and outcome.ended == "stopped"
+    return not stopped, interrupted
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

@@ -156,6 +156,17 @@ def test_a_cell_without_solid_angle_and_a_frame_without_a_number_are_not_observe
     assert found.tolist() == [[254, 255], [255, 255], [255, 255]]
 
 
+@pytest.mark.parametrize("n", [0, 1, 2, 7])
+def test_threads_change_no_share(n):
+    rng = np.random.default_rng(3)
+    coarse = rng.normal(0, 2, (n, 8, 8)).astype(np.float16)
+    cell = rng.integers(-1, 20, (64, 64)).astype(np.int16)
+    weight = (rng.random((64, 64)) / 1000).astype(np.float32)
+    found = [cell_shares(coarse, cell, weight, 20, 0.0, threads) for threads in (1, 2, 3, 8)]
+    assert all(np.array_equal(f, found[0]) for f in found)
+    assert found[0].shape == (n, 20)
+
+
 def test_a_higher_threshold_never_adds_aurora():
     rng = np.random.default_rng(9)
     coarse = rng.normal(0, 3, (2, 8, 8)).astype(np.float16)

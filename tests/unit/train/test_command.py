@@ -115,6 +115,7 @@ def test_a_termination_leaves_a_state_and_ends_as_interrupted(tmp_path, simulate
         process.terminate()
         assert process.wait() == 130
     assert (tmp_path / "w.safetensors.state").is_file()
+    assert not out.exists()  # nobody waits for its scores
     assert train(out, *long) == 2  # it is there to go on from
     assert train(out, *long, "--resume", "--minutes", "0") == 1
 
