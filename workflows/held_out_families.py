@@ -19,6 +19,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from network_pages import SHIPPED, network_name, publish
 from numpy.typing import NDArray
 
 from reprocess.detectors.weights import load_network
@@ -28,12 +29,10 @@ from reprocess.scoring.levels import ColourRule, tune_colour
 from reprocess.train.dataset import VALIDATION_FROM, render_frames
 from reprocess.train.score import aurora_masks
 
-SHIPPED = "package:fcn_resnet18_sim.safetensors"
 FAMILIES = ("wide", "held-out-camera", "held-out-cloud", "held-out-aurora", "held-out", "test")
 FIRST = {"wide": VALIDATION_FROM + 50_000_000}
 """Training ends before `VALIDATION_FROM`; the scenes next after it choose the best weights."""
 SOFT_PX = 3.0
-MARK = "<!-- table -->"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,19 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256, help="side, pixels; default 256")
     parser.add_argument("--out", type=Path, help="page whose table is replaced, else it is printed")
     options = parser.parse_args(arguments)
-    text = table(options.weights, options.frames, options.size)
-    if options.out is None:
-        print(text)
-        return 0
-    start, _, rest = options.out.read_text(encoding="utf-8").partition(MARK)
-    end = rest.partition(MARK)[2]
-    options.out.write_text(f"{start}{MARK}\n\n{text}\n{MARK}{end}", encoding="utf-8")
+    publish(table(options.weights, options.frames, options.size), options.out)
     return 0
 
 
 def table(weights: Sequence[str], frames: int, size_px: int) -> str:
     """The scores of every method on every family, as Markdown."""
-    networks = {_name(w): load_network(w) for w in weights}
+    networks = {network_name(w): load_network(w) for w in weights}
     head = ["family", "method", "precision", "recall", "F1", "false on empty skies", "band flagged"]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     rule: ColourRule | None = None
@@ -115,10 +108,6 @@ def scores(flagged: NDArray[np.bool_], mask: NDArray[np.uint8]) -> list[str]:
 
 def _text(form: str, share: float) -> str:
     return "–" if np.isnan(share) else format(share, form).replace("%", " %")
-
-
-def _name(weights: str) -> str:
-    return Path(str(weights).removeprefix("package:")).stem
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from network_pages import SHIPPED, network_name, publish
 from numpy.typing import NDArray
 
 from reprocess.archive.frames import FrameBlock, prepare, to_eight_bits
@@ -37,10 +38,8 @@ from reprocess.detectors.weights import read_card
 from reprocess.geometry.calibration import epoch_geometry
 
 SIZE_PX = 256
-SHIPPED = "package:fcn_resnet18_sim.safetensors"
 GREEN_DN = 15.0
 COLOURS = ((255, 60, 60), (60, 200, 255), (255, 220, 60), (220, 90, 255))
-MARK = "<!-- table -->"
 
 
 @dataclass(frozen=True)
@@ -131,13 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         s for c in found for s in look(options.directory, c, options.weights, options.threshold)
     ]
     text = table(seen, options.weights)
-    if options.out is None:
-        print(text)
-    else:
-        page = options.out.read_text(encoding="utf-8")
-        start, _, rest = page.partition(MARK)
-        _, _, end = rest.partition(MARK)
-        options.out.write_text(f"{start}{MARK}\n\n{text}\n{MARK}{end}", encoding="utf-8")
+    publish(text, options.out)
     if options.sheet is not None:
         cv2.imwrite(str(options.sheet), cv2.cvtColor(sheet(seen), cv2.COLOR_RGB2BGR))
     return 0
@@ -249,7 +242,7 @@ def _green_cells(
 
 def table(seen: Sequence[Seen], weights: Sequence[str]) -> str:
     """The page's two tables, as Markdown."""
-    heads = [_network(w) for w in weights]
+    heads = [network_name(w) for w in weights]
     lines = [
         f"- **{h}**: `{Path(w).name}`, {_origin(w)}" for h, w in zip(heads, weights, strict=True)
     ]
@@ -284,10 +277,6 @@ def table(seen: Sequence[Seen], weights: Sequence[str]) -> str:
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def _network(weights: str) -> str:
-    return Path(str(weights).removeprefix("package:")).stem
 
 
 def _origin(weights: str) -> str:

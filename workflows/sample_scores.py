@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from network_pages import SHIPPED, network_name, publish
+
 from reprocess import cli
 from reprocess.campaign import load_campaign
 from reprocess.evaluate.evaluate import Choice, Evaluation, evaluate
 from reprocess.evaluate.tables import NETWORK
 from reprocess.evaluate.text import Table, as_markdown, tables_of
-
-SHIPPED = "package:fcn_resnet18_sim.safetensors"
-MARK = "<!-- table -->"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,16 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _must(cli.main(["labels", "sample", str(sample), str(labels)]))
     campaign = load_campaign(sample / "sample.yaml")
     found = {
-        _name(weights): evaluate(Choice(weights, labels, campaign=campaign))
+        network_name(weights): evaluate(Choice(weights, labels, campaign=campaign))
         for weights in options.weights
     }
-    text = page(found)
-    if options.out is None:
-        print(text)
-        return 0
-    start, _, rest = options.out.read_text(encoding="utf-8").partition(MARK)
-    end = rest.partition(MARK)[2]
-    options.out.write_text(f"{start}{MARK}\n\n{text}\n{MARK}{end}", encoding="utf-8")
+    publish(page(found), options.out)
     return 0
 
 
@@ -110,10 +103,6 @@ def beside(tables: dict[str, Table]) -> Table:
 def _must(code: int) -> None:
     if code:
         raise SystemExit(code)
-
-
-def _name(weights: str) -> str:
-    return Path(weights.removeprefix("package:")).stem
 
 
 if __name__ == "__main__":

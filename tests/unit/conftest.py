@@ -69,6 +69,7 @@ def small_campaign(campaign_document):
 def load_workflow():
     """A script of `workflows/` as a module, by its name."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(WORKFLOWS)
 
         def load(name):
             spec = importlib.util.spec_from_file_location(name, WORKFLOWS / f"{name}.py")

@@ -57,7 +57,7 @@ def test_table_tells_shares_of_cells_and_of_what_is_plainly_green(workflow, imag
 
 def test_only_the_table_of_the_page_is_replaced(workflow, images, always, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{workflow.MARK}\nold\n{workflow.MARK}\nafter\n")
+    page.write_text("before\n<!-- table -->\nold\n<!-- table -->\nafter\n")
     sheet = tmp_path / "sheet.png"
     arguments = [
         str(images), "--weights", str(always), "--out", str(page), "--sheet", str(sheet),
