@@ -14,7 +14,7 @@ from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign, Fcn
 from reprocess.clusters.open import check_walltime, open_executor, runs_here
-from reprocess.cube.publish import CUBE_PATH, publish_year, shape_cube
+from reprocess.cube.publish import CUBE_PATH, holds_year, publish_year, shape_cube
 from reprocess.detectors.runtimes import require_runtime
 from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable, StoreError
 from reprocess.execute import Execution, Progress, execute
@@ -161,7 +161,7 @@ def _lock_years(
             year in busy
             or _cube_is_stale(
                 job,
-                Records(objects),
+                objects,
                 listing,
                 year,
                 _committed_days(job.campaign, job.plan, None, year),
@@ -334,7 +334,7 @@ def _publish(
         for year in sorted(locks)
         if _cube_is_stale(
             job,
-            records,
+            objects,
             listing,
             year,
             days := _committed_days(campaign, job.plan, job.execution, year),
@@ -374,17 +374,17 @@ def _publish(
 
 
 def _cube_is_stale(
-    job: Job, records: Records, listing: Listing, year: int, days: dict[str, dict[str, str]]
+    job: Job, objects: ObjectStore, listing: Listing, year: int, days: dict[str, dict[str, str]]
 ) -> bool:
     block = Block("cube", "", f"{year:04d}")
     found = listing.get(block, [])
     if not days and not found:
-        return False
+        return holds_year(objects, job.campaign, year)
     asked = "cube" in job.request.recompute and year in job.request.years
     if asked or found != [stages.cube_fingerprint(job.campaign, days)]:
         return True
     try:
-        records.read(block, found[0])
+        Records(objects).read(block, found[0])
     except StoreError:
         return True  # it says what was counted: without it the counts are not vouched for
     return False

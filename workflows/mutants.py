@@ -194,6 +194,11 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a year whose count was begun before it lost its frames stays in the cube",
+        f"{INCREMENTAL}::test_a_year_whose_count_was_begun_and_then_left_the_archive",
+        (("job.py", "return holds_year(objects, job.campaign, year)", "return False"),),
+    ),
+    Mutant(
         "counting again makes the detections again",
         f"{HISTORIES}::test_a_history[counted_again]",
         (

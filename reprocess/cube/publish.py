@@ -129,15 +129,11 @@ def _shape(
             objects.delete(key)
         layout = None
     # The axis shrinks when a last year lost all its frames: its chunks must not stay behind.
-    last_chunk = last_year - stages.first_year(campaign)
     for key in list(objects.keys(CUBE_PATH)):
-        parts = key.split("/")
-        if len(parts) > 3 and parts[1] in (*COUNTED, "n_days_committed") and parts[2] == "c":
-            at = 4 if parts[1] in COUNTED else 3
-            index = parts[at] if at < len(parts) else ""
-            if index.isdecimal() and int(index) > last_chunk:
-                guard()
-                objects.delete(key)
+        year = _year_of_chunk(campaign, key)
+        if year is not None and year > last_year:
+            guard()
+            objects.delete(key)
     lacking = {}
     for key, data in wanted.items():
         try:
@@ -149,6 +145,32 @@ def _shape(
     recorded = None if layout is None else layout.objects
     write_objects(objects, CUBE_PATH, wanted, lacking, recorded, bound=identity, guard=guard)
     return reshaped
+
+
+def holds_year(objects: ObjectStore, campaign: Campaign, year: int) -> bool:
+    """Whether the cube has a year: a chunk of it, or a time axis that ends with it.
+
+    For a year without record or detections: a run that counted it may have been killed when it
+    had taken its record back, and the archive may have lost the year's frames since.
+    """
+    if any(_year_of_chunk(campaign, key) == year for key in objects.keys(CUBE_PATH)):
+        return True
+    try:
+        n_months = json.loads(objects.read(f"{CUBE_PATH}/n_days_committed/zarr.json"))["shape"][0]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return False  # no cube, or a damaged one, which is laid out again
+    first_year = stages.first_year(campaign)
+    return year > first_year and n_months == (year - first_year + 1) * MONTHS
+
+
+def _year_of_chunk(campaign: Campaign, key: str) -> int | None:
+    """The year of which an object of the cube holds counts; None if it is no such object."""
+    parts = key.split("/")
+    if len(parts) < 4 or parts[1] not in (*COUNTED, "n_days_committed") or parts[2] != "c":
+        return None
+    at = 4 if parts[1] in COUNTED else 3
+    index = parts[at] if at < len(parts) else ""
+    return stages.first_year(campaign) + int(index) if index.isdecimal() else None
 
 
 def cube_objects(campaign: Campaign, last_year: int) -> dict[str, bytes]:

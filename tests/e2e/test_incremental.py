@@ -362,6 +362,28 @@ def test_a_year_that_was_laid_out_and_then_left_the_archive(tiny, monkeypatch):
     tiny.check_identity()
 
 
+@pytest.mark.parametrize("year", ["2022", "2023"])
+def test_a_year_whose_count_was_begun_and_then_left_the_archive(tiny, monkeypatch, year):
+    """Its record is taken back first: nothing but the cube itself tells of the counts in it."""
+
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    tiny.document["years"] = [2021, 2022, 2023]
+    tiny.put_days("2021-12-31", "2022-06-01", "2023-01-02")
+    assert tiny.run().code == 0
+    tiny.put(f"{year}-06-02", "00:00")
+    monkeypatch.setattr("reprocess.cube.publish._write_year", interrupt)
+    assert tiny.run().code == 130
+    monkeypatch.undo()
+    assert not list((tiny.store / "records" / year / "cube").glob("*"))
+    shutil.rmtree(tiny.archive / year)
+
+    assert tiny.run().code == 0
+    tiny.check_identity()
+    assert tiny.run().done == 0
+
+
 def test_a_failed_block_is_exit_code_1_and_is_done_again(done, frame_bytes, monkeypatch):
     done.put("2021-12-30", "00:10", frame_bytes(1))
 

@@ -711,10 +711,18 @@ def counted_again(state):
     state.recompute("cube")
 
 
+def lost_while_it_was_counted(state):
+    """A year whose record is taken back to count it again, and which then loses all its frames."""
+    state.kill(Chosen("day", DAYS[2]), place="runs/", left=0, after=False)
+    state._restore()
+    state.regret(Chosen("late", "00:16", DAYS[2]), place="occurrence.zarr", left=2, after=False)
+
+
 @pytest.mark.parametrize(
     "history",
     [marked_twice, marked_under_another_crop, touched_and_asked_for_again, taken_back_half_way,
-     killed_while_it_counted, counted_again],
+     killed_while_it_counted, counted_again,
+     lost_while_it_was_counted],
 )  # fmt: skip
 def test_a_history(machine, history):
     """Histories that once failed, or that a planted fault fails (`workflows/mutants.py`)."""
