@@ -81,11 +81,9 @@ def cell_shares(
     total = np.zeros(n_cells + 1, np.int64)
     np.add.at(total, index.ravel(), units.ravel())
     covered = np.zeros((len(logits), n_cells + 1), np.int64)
-    frames = logits.astype(np.float32)
-    with ThreadPoolExecutor(max(1, threads), "cover") as pool:
-        parts = np.array_split(np.arange(len(frames)), max(1, threads))
-        spans = [slice(part[0], part[-1] + 1) for part in parts if len(part)]
-        list(pool.map(lambda s: _cover(frames[s], threshold, index, units, covered[s]), spans))
+    parts = (np.array_split(a, threads) for a in (logits.astype(np.float32), covered))
+    with ThreadPoolExecutor(threads, "cover") as pool:
+        list(pool.map(lambda f, c: _cover(f, threshold, index, units, c), *parts))
     seen = np.flatnonzero(total[:n_cells] > 0)
     share = np.full((len(logits), n_cells), FRACTION_UNOBSERVED, np.uint8)
     share[:, seen] = covered[:, seen] * FRACTION_FULL // total[seen]
