@@ -14,14 +14,14 @@ from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign, Fcn
 from reprocess.clusters.open import check_walltime, open_executor, runs_here
-from reprocess.cube.publish import CUBE_PATH, holds_year, publish_year, shape_cube
+from reprocess.cube.publish import CUBE_PATH, publish_year, shape_cube
 from reprocess.detectors.runtimes import require_runtime
 from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable, StoreError
 from reprocess.execute import Execution, Progress, execute
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.history import Job, last_number, log_end, new_run_id, write_run
 from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
-from reprocess.plan import Plan, only_days, plan_archive
+from reprocess.plan import Plan, Task, only_days, plan_archive
 from reprocess.request import (
     Request,
     check_settings,
@@ -31,10 +31,21 @@ from reprocess.request import (
     year_ranges,
 )
 from reprocess.runlog import RunLog
-from reprocess.stores.layout import YearLayout, damaged_metadata, lay_out, mend
+from reprocess.stores.layout import YearLayout, damaged_metadata, finish_layout, lay_out, mend
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
-from reprocess.stores.records import Block, Listing, Records, day_block, marked_layouts
+from reprocess.stores.records import (
+    UNFINISHED,
+    Block,
+    Listing,
+    Records,
+    cube_block,
+    day_block,
+    layout_mark_key,
+    mark_layout,
+    marked_layouts,
+    read_layout,
+)
 
 CUBE_LOCK_WAIT_S = 120.0
 
@@ -132,8 +143,11 @@ def _bring_up_to_date(
             if locks or not job.held:  # another run's years keep the settings it binds them to
                 _guard(objects, locks)()
                 _write_settings(records, settings)
-            _lay_out_again(job, objects, locks, marked, say)
-            _run_tasks(job, objects, locks, seen, on_progress, say)
+            tasks = [task for task in job.plan.tasks if task.day.year in locks]
+            laid_out = _lay_out(job, objects, locks, tasks, marked, say)
+            if tasks:
+                _run_tasks(job, objects, locks, tasks, seen, on_progress, say)
+            _finish_layouts(job, objects, locks, tasks, laid_out)
             _remove_empty_years(objects, records, locks)
             _publish(job, objects, records, locks, heartbeat, say)
         except KeyboardInterrupt:
@@ -154,9 +168,9 @@ def _lock_years(
     say: Callable[[str], None],
 ) -> dict[int, Lock]:
     busy = {task.day.year for task in job.plan.tasks}
-    committed = {b.year for b in listing if b.stage == "detections"}
+    counted = {b.year for b in listing if b.stage in ("detections", "cube")}
     locks: dict[int, Lock] = {}
-    for year in sorted(busy | committed | set(job.request.years)):
+    for year in sorted(busy | counted | set(job.request.years)):
         if not (
             year in busy
             or _cube_is_stale(
@@ -166,8 +180,10 @@ def _lock_years(
                 year,
                 _committed_days(job.campaign, job.plan, None, year),
             )
-            or _is_left_behind(objects, listing, year)
-            or any(layout.path in marked for layout in stages.layouts(job.campaign, year))
+            or any(
+                layout.path in marked
+                for layout in stages.layouts(job.campaign, year, job.request.labels)
+            )
         ):
             continue
         try:
@@ -181,37 +197,52 @@ def _lock_years(
     return locks
 
 
-def _lay_out_again(
+def _lay_out(
     job: Job,
     objects: ObjectStore,
     locks: Mapping[int, Lock],
+    tasks: Sequence[Task],
     marked: frozenset[str],
     say: Callable[[str], None],
-) -> None:
-    """Lay out what an orphan was laying out when it found that its year had been taken over."""
-    for year, lock in locks.items() if marked else ():
-        for layout in stages.layouts(job.campaign, year):
+) -> list[YearLayout]:
+    """Lay out the years for their tasks, and those that have a mark; returns what has one now."""
+    wanted = {layout.path: layout for layout in _layouts(job.campaign, tasks)}
+    for year in locks if marked else ():
+        for layout in stages.layouts(job.campaign, year, job.request.labels):
             if layout.path in marked:
-                again = "frames" in recomputed(job.request)
-                lay_out(objects, layout, replace=again, guard=_guard(objects, {year: lock}))
-                say(f"{layout.path}: a run that had been taken over wrote there; laid out again")
+                wanted[layout.path] = layout
+                say(f"{layout.path}: a run ended while it laid that out; laid out again")
+    again = "frames" in recomputed(job.request)
+    return [
+        layout
+        for layout in wanted.values()
+        if lay_out(objects, layout, replace=again, guard=_guard(objects, {0: locks[layout.year]}))
+    ]
+
+
+def _finish_layouts(
+    job: Job,
+    objects: ObjectStore,
+    locks: Mapping[int, Lock],
+    tasks: Sequence[Task],
+    laid_out: Sequence[YearLayout],
+) -> None:
+    """Take the marks off the years of which every task was done."""
+    failed = {task.day.year for task in tasks if task.day not in job.execution.results}
+    for layout in laid_out:
+        if layout.year not in failed:
+            finish_layout(objects, layout, _guard(objects, {0: locks[layout.year]}))
 
 
 def _run_tasks(
     job: Job,
     objects: ObjectStore,
     locks: dict[int, Lock],
+    tasks: Sequence[Task],
     seen: SeenDays,
     on_progress: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> None:
-    tasks = [task for task in job.plan.tasks if task.day.year in locks]
-    if not tasks:
-        return
-    again = "frames" in recomputed(job.request)
-    for layout in _layouts(job.campaign, tasks):
-        guard = _guard(objects, {layout.year: locks[layout.year]})
-        lay_out(objects, layout, replace=again, guard=guard)
     _mend(job, objects, {task.day.year for task in tasks}, locks, say)
     warning = open_port_warning(job.request.cluster)
     if warning is not None:
@@ -244,24 +275,26 @@ def _guard(objects: ObjectStore, locks: Mapping[Any, Lock]) -> Callable[[], None
 
 
 def _remove_empty_years(objects: ObjectStore, records: Records, locks: dict[int, Lock]) -> None:
-    """Remove the stores of years that hold no day any more; the frames' last, see below."""
+    """Remove the stores of years that hold no day any more, under a mark on their frames."""
     kept = {block.year for block in records.list() if block.stage != "cube"}
     for year in sorted(set(locks) - kept):
-        for stage in ("detections", "evidence", "frames"):
-            laid_out = list(objects.keys(f"records/layout/{stage}"))
-            for key in [k for k in laid_out if f"/{year:04d}.zarr." in k]:
-                locks[year].token.check(objects)
-                objects.delete(key)
-            for key in [k for k in objects.keys(stage) if f"/{year:04d}.zarr/" in k]:
-                locks[year].token.check(objects)
-                objects.delete(key)
-
-
-def _is_left_behind(objects: ObjectStore, listing: Listing, year: int) -> bool:
-    """Whether a killed run laid a year out, frames first, and no day of it was begun."""
-    if any(block.year == year for block in listing):
-        return False
-    return next(iter(objects.keys(stages.frames_path(year))), None) is not None
+        guard = _guard(objects, {year: locks[year]})
+        frames = stages.frames_path(year)
+        mark = layout_mark_key(frames, UNFINISHED)
+        doomed = [
+            key
+            for stage in ("detections", "evidence", "frames")
+            for area in (f"records/layout/{stage}", stage)
+            for key in objects.keys(area)
+            if (f"/{year:04d}.zarr." in key or f"/{year:04d}.zarr/" in key) and key != mark
+        ]
+        if not doomed:
+            continue
+        guard()
+        mark_layout(objects, frames, UNFINISHED)
+        for key in [*doomed, mark]:
+            guard()
+            objects.delete(key)
 
 
 def _mend(
@@ -349,25 +382,25 @@ def _publish(
     try:
         years = {b.year for b in listing if b.stage == "detections"}
         last_year = max({stages.first_year(campaign)} | years)
+        facts = {year: _day_facts(job, records, listing, days) for year, days in stale.items()}
+        for year in stale:  # before the cube is laid out for it
+            _guard(objects, {year: locks[year], 0: cube_lock})()
+            records.begin(cube_block(year))
         if shape_cube(objects, campaign, last_year, _guard(objects, {**locks, 0: cube_lock})):
             say("the cube has another shape or selection: every committed year is counted again")
-            for year in sorted(years & set(locks)):
+            for year in sorted((years & set(locks)) - set(stale)):
                 stale[year] = _committed_days(campaign, job.plan, job.execution, year)
-            listing = records.list()  # the cube's records are gone
+                facts[year] = _day_facts(job, records, listing, stale[year])
         for year, days in sorted(stale.items()):
             guard = _guard(objects, {year: locks[year], 0: cube_lock})
-            if year > last_year:
-                guard()
-                records.delete_all(Block("cube", "", f"{year:04d}"))
-                continue
-            facts = _day_facts(job, records, listing, days)
-            done = publish_year(objects, campaign, year, days, facts, guard)
+            if year <= last_year:
+                done = publish_year(objects, campaign, year, days, facts[year], guard)
+                job.published.append(done)
+                job.damaged |= dict(done.damaged)
+                say(f"cube: {year} counted from {done.n_days} days")
             if not days:  # all its counts are 0, and objects of zeros are not stored
                 guard()
-                records.delete_all(Block("cube", "", f"{year:04d}"))
-            job.published.append(done)
-            job.damaged |= dict(done.damaged)
-            say(f"cube: {year} counted from {done.n_days} days")
+                records.delete_all(cube_block(year))
     finally:
         heartbeat.remove(cube_lock)
         cube_lock.release()
@@ -376,10 +409,10 @@ def _publish(
 def _cube_is_stale(
     job: Job, objects: ObjectStore, listing: Listing, year: int, days: dict[str, dict[str, str]]
 ) -> bool:
-    block = Block("cube", "", f"{year:04d}")
+    block = cube_block(year)
     found = listing.get(block, [])
     if not days and not found:
-        return holds_year(objects, job.campaign, year)
+        return False
     asked = "cube" in job.request.recompute and year in job.request.years
     if asked or found != [stages.cube_fingerprint(job.campaign, days)]:
         return True
@@ -391,8 +424,10 @@ def _cube_is_stale(
 
 
 def _cube_is_damaged(objects: ObjectStore) -> bool:
-    """Whether the cube's metadata or coordinates are not as they were laid out."""
+    """Whether metadata or coordinates are not as they were laid out, or nothing tells how."""
     try:
+        if read_layout(objects, CUBE_PATH) is None:  # a run was killed while it mended them
+            return next(iter(objects.keys(CUBE_PATH)), None) is not None
         return bool(damaged_metadata(objects, CUBE_PATH))
     except StoreError:
         return True

@@ -8,7 +8,14 @@ from datetime import date
 from typing import Any
 
 from reprocess.errors import StoreError
-from reprocess.stores.records import Block, Listing, Records, day_block
+from reprocess.stores.records import (
+    Block,
+    Listing,
+    Records,
+    cube_block,
+    day_block,
+    only_fingerprint,
+)
 
 
 def year_ledger(
@@ -58,12 +65,10 @@ def ledger_of_day(
     `cubes` keeps the cube records that were read, by year.
     """
     if block.year not in cubes:
-        cube = Block("cube", "", f"{block.year:04d}")
-        found = listing.get(cube, [])
+        cube = cube_block(block.year)
+        counted = only_fingerprint(listing.get(cube, ()))
         try:
-            cubes[block.year] = (
-                records.read(cube, found[0]).facts["days"] if len(found) == 1 else {}
-            )
+            cubes[block.year] = records.read(cube, counted).facts["days"] if counted else {}
         except StoreError:
             cubes[block.year] = {}  # the run that counts the year again writes it again
     entry = cubes[block.year].get(block.day, {})

@@ -27,7 +27,7 @@ from reprocess.history import Job, new_run_id
 from reprocess.job import run_job
 from reprocess.plan import Plan, plan_archive
 from reprocess.request import Request
-from reprocess.stores.layout import lay_out, metadata_digests, write_objects
+from reprocess.stores.layout import finish_layout, lay_out, metadata_digests, write_objects
 from reprocess.stores.lock import Heartbeat, Lock, acquire
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import (
@@ -143,7 +143,7 @@ def repair_store(
             plan, archive_years = _plan(campaign, objects, listing, daily, failed, repair, say)
             days = _give_up(objects, plan, archive_years, daily, listing, repair)
             for block in sorted(cubes):
-                Records(objects).delete_all(block)
+                Records(objects).begin(block)
         finally:
             for lock in locks:
                 heartbeat.remove(lock)
@@ -274,14 +274,11 @@ def _mend_metadata(
         return
     for year in sorted(_years_of_metadata(findings)):
         for layout in stages.layouts(campaign, year):
-            mine = {
-                k for k in wanted if k in (layout_key(layout.path), layout_mark_key(layout.path))
-            }
-            mine |= {k for k in wanted if k.startswith(f"{layout.path}/")}
+            told = {layout_key(layout.path), *(layout_mark_key(layout.path, m) for m in MARKS)}
+            mine = {k for k in wanted if k in told or k.startswith(f"{layout.path}/")}
             if mine:
-                if layout_key(layout.path) in mine:
-                    objects.delete(layout_key(layout.path))
-                lay_out(objects, layout)
+                if lay_out(objects, layout):
+                    finish_layout(objects, layout)
                 repair.mended += sorted(mine)
     if any(f.kind == "metadata" and f.where == "cube" for f in findings):
         _mend_cube(campaign, objects)

@@ -10,7 +10,7 @@ retries, file times.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -246,9 +246,10 @@ def cube_fingerprint(campaign: Campaign, days: Mapping[str, Mapping[str, str]]) 
 # --- layouts ------------------------------------------------------------------
 
 
-def layouts(campaign: Campaign, year: int) -> list[YearLayout]:
-    """Every year store that a campaign can have for a year."""
-    labels = list(campaign.detectors)
+def layouts(campaign: Campaign, year: int, labels: Sequence[str] | None = None) -> list[YearLayout]:
+    """Every year store that a campaign can have for a year, of all or some of its detectors."""
+    if labels is None:
+        labels = tuple(campaign.detectors)
     return [
         frames_layout(campaign, year),
         *(evidence_layout(campaign, label, year) for label in labels),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -35,16 +36,19 @@ from reprocess.stores.lock import holder
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import (
     HALF,
-    MARKS,
+    OVERWRITTEN,
+    UNFINISHED,
     Block,
     Record,
     Records,
+    cube_block,
     day_block,
     decode_record,
     half_digest,
     layout_key,
     layout_mark_key,
     marked_layouts,
+    only_fingerprint,
     parse_key,
     read_layout,
     record_key,
@@ -262,14 +266,14 @@ class _Check:
         self, block: Block, fingerprints: Sequence[str], path: str, left: set[str]
     ) -> Record | None:
         """One block: its record, and every object that the record names."""
-        if len(fingerprints) > 1 or fingerprints[0] in MARKS:
+        fingerprint = only_fingerprint(fingerprints)
+        if fingerprint is None:
             key = record_key(block, fingerprints[0])
             self.result.add(
                 "unfinished", key, block, "a run ended while it was made; the next does it again"
             )
             left -= set(self._keys_of(block, path, left))
             return None
-        fingerprint = fingerprints[0]
         key = record_key(block, fingerprint)
         self.result.checked["records"] += 1
         record = self._record(block, fingerprint, key)
@@ -374,7 +378,7 @@ class _Check:
             for year in years:
                 if committed[year]:
                     self.result.add(
-                        "count", CUBE_PATH, Block("cube", "", f"{year:04d}"),
+                        "count", CUBE_PATH, cube_block(year),
                         "there is no cube, though detections are committed",
                     )  # fmt: skip
             return
@@ -382,7 +386,7 @@ class _Check:
         sound = self.metadata(CUBE_PATH, "cube", left)
         damaged = {f.block for f in self.result.findings}
         for year in years:
-            block = Block("cube", "", f"{year:04d}")
+            block = cube_block(year)
             record = self.block(block, blocks[block], CUBE_PATH, left) if block in blocks else None
             if block not in blocks and committed[year]:
                 text = "detections of the year are committed, and are not counted"
@@ -467,13 +471,16 @@ class _Check:
             except ValueError as error:
                 self.result.add("settings", key, where, f"found {error}")
         known = {layout_key(path) for path in self.store.hierarchies}
-        for path in sorted(marked_layouts(self.objects)):
-            key = layout_mark_key(path)
-            known.add(key)
-            where = path.removesuffix(".zarr").replace("/", " ")
-            self.result.add(
-                "metadata", key, where, "a run that had been taken over wrote there: see its year"
-            )
+        texts = {
+            UNFINISHED: "a run ended while it laid its year out; the next lays it out again",
+            OVERWRITTEN: "a run that had been taken over wrote there: see its year",
+        }
+        for path, (mark, text) in product(sorted(marked_layouts(self.objects)), texts.items()):
+            key = layout_mark_key(path, mark)
+            if key in self.store.layouts:
+                known.add(key)
+                where = path.removesuffix(".zarr").replace("/", " ")
+                self.result.add("metadata", key, where, text)
         for key in sorted(self.store.layouts - known):
             self.result.add("stray", key, key, "tells of a Zarr store that is not there")
 
@@ -591,8 +598,9 @@ def _committed(detections: Mapping[Block, Sequence[str]]) -> dict[str, dict[str,
     """Day → label → fingerprint of the detections that have one record."""
     days: dict[str, dict[str, str]] = {}
     for block, found in detections.items():
-        if len(found) == 1:
-            days.setdefault(block.day, {})[block.label] = found[0]
+        fingerprint = only_fingerprint(found)
+        if fingerprint is not None:
+            days.setdefault(block.day, {})[block.label] = fingerprint
     return days
 
 

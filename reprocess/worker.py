@@ -43,7 +43,6 @@ from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import (
     OVERWRITTEN,
-    UNFINISHED,
     Block,
     Record,
     Records,
@@ -210,10 +209,7 @@ class _DayBlock:
         for block in [*self.task.withdrawn, *reversed(list(self.task.todo))]:
             self.lock.check(self.objects)
             if block.stage == "frames":
-                # Until the day is whole a mark tells of it, should its frames leave the archive.
-                self.records.mark(block, UNFINISHED)
-                found = self.records.list([block.year]).get(block, [])
-                self.records.delete(block, [f for f in found if f != UNFINISHED])
+                self.records.begin(block)
             else:
                 self.records.delete_all(block)
 
@@ -241,7 +237,7 @@ class _DayBlock:
         self.records.write(Record(block, fingerprint, digests, facts))
         if block.stage == "frames":
             self.lock.check(self.objects)  # else the mark may be the new holder's
-            self.records.delete(block, [UNFINISHED])
+            self.records.finish(block)
         self.fingerprints[block] = fingerprint
 
     # --- frames and evidence, streamed ------------------------------------------

@@ -21,6 +21,9 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parent.parent
 INCREMENTAL, HISTORIES = "tests/e2e/test_incremental.py", "tests/properties/test_state_machine.py"
 ORPHANS, PLAN = "tests/chaos/test_orphans.py", "tests/unit/test_plan.py"
+TAKEN_BACK = (
+    "tests/chaos/test_taken_back.py::test_a_change_that_is_taken_back_after_a_death_leaves_nothing"
+)
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,13 @@ MUTANTS = (
     Mutant(
         "no mark on a day that is being made",
         f"{INCREMENTAL}::test_a_day_that_failed_half_way_and_then_left_the_archive",
-        (("worker.py", "self.records.mark(block, UNFINISHED)", "pass"),),
+        (("stores/records.py", "        self.mark(block, UNFINISHED)\n", ""),),
     ),
     Mutant(
         "the old record stays until the new one",
         f"{HISTORIES}::test_a_history[taken_back_half_way]",
         (
-            ("worker.py", "self.records.mark(block, UNFINISHED)", "pass"),
-            (
-                "worker.py",
-                "self.records.delete(block, [f for f in found if f != UNFINISHED])",
-                "pass",
-            ),
+            ("worker.py", "                self.records.begin(block)", "                pass"),
             (
                 "worker.py",
                 "            else:\n                self.records.delete_all(block)\n",
@@ -62,9 +60,8 @@ MUTANTS = (
             (
                 "cube/publish.py",
                 "    try:\n        digests = _write_year(",
-                "    records.write(\n"
-                "        Record(block, fingerprint, {}, {'days': {}})\n"
-                "    )\n"
+                "    records.write(Record(block, fingerprint, {}, {'days': {}}))\n"
+                "    records.finish(block)\n"
                 "    try:\n        digests = _write_year(",
             ),
         ),
@@ -135,7 +132,7 @@ MUTANTS = (
     Mutant(
         "an orphaned driver leaves no mark",
         f"{ORPHANS}::test_a_driver_taken_over_while_it_lays_years_out_leaves_nothing_wrong",
-        (("stores/layout.py", "        mark_layout(objects, path)\n", ""),),
+        (("stores/layout.py", "        mark_layout(objects, path, OVERWRITTEN)\n", ""),),
     ),
     Mutant(
         "the cache of hashes is trusted unseen",
@@ -185,18 +182,39 @@ MUTANTS = (
     Mutant(
         "a year that lost its frames before it was begun stays laid out",
         f"{INCREMENTAL}::test_a_year_that_was_laid_out_and_then_left_the_archive",
-        (
-            (
-                "job.py",
-                "    return next(iter(objects.keys(stages.frames_path(year))), None) is not None",
-                "    return False",
-            ),
-        ),
+        (("stores/layout.py", "    mark_layout(objects, layout.path, UNFINISHED)\n", ""),),
+    ),
+    Mutant(
+        "a year that is half removed stays so",
+        f"{INCREMENTAL}::test_a_year_that_was_half_removed",
+        (("job.py", "        mark_layout(objects, frames, UNFINISHED)\n", ""),),
     ),
     Mutant(
         "a year whose count was begun before it lost its frames stays in the cube",
         f"{INCREMENTAL}::test_a_year_whose_count_was_begun_and_then_left_the_archive",
-        (("job.py", "return holds_year(objects, job.campaign, year)", "return False"),),
+        (("stores/records.py", "        self.mark(block, UNFINISHED)\n", ""),),
+    ),
+    Mutant(
+        "no mark on a year that is being laid out",
+        f"{TAKEN_BACK}[lens]",
+        (("stores/layout.py", "    mark_layout(objects, layout.path, UNFINISHED)\n", ""),),
+    ),
+    Mutant(
+        "the mark on a year goes before its days are done",
+        f"{TAKEN_BACK}[lens]",
+        (
+            (
+                "job.py",
+                "            if tasks:\n",
+                "            _finish_layouts(job, objects, locks, [], laid_out)\n"
+                "            if tasks:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the cube is laid out before the years that it is laid out for are taken back",
+        f"{TAKEN_BACK}[a lost last year]",
+        (("job.py", "            records.begin(cube_block(year))\n", "            pass\n"),),
     ),
     Mutant(
         "counting again makes the detections again",

@@ -37,7 +37,7 @@ from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stages import detections_path
 from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year, metadata_digests
 from reprocess.stores.objects import ObjectStore, open_objects
-from reprocess.stores.records import Records, day_block
+from reprocess.stores.records import Records, day_block, only_fingerprint
 from reprocess.stores.zarrview import ZarrView
 
 READ_BYTES = 16 * 2**20
@@ -286,9 +286,10 @@ class _Detections:
         committed: dict[int, dict[date, dict[str, str]]] = {}
         for block, found in sorted(Records(objects).list().items()):
             # Two records: a run died between them, and neither says what the bytes are.
-            if block.stage == "detections" and len(found) == 1:
+            fingerprint = only_fingerprint(found)
+            if block.stage == "detections" and fingerprint is not None:
                 days = committed.setdefault(block.year, {})
-                days.setdefault(date.fromisoformat(block.day), {})[block.label] = found[0]
+                days.setdefault(date.fromisoformat(block.day), {})[block.label] = fingerprint
         known = sorted({name for y in committed.values() for d in y.values() for name in d})
         chosen = tuple(known if labels is None else labels)
         kept = {

@@ -48,10 +48,12 @@ from reprocess.stores.layout import (
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.records import (
     HALF,
+    MARKS,
     OVERWRITTEN,
     Block,
     Record,
     Records,
+    cube_block,
     day_block,
     half_digest,
     read_layout,
@@ -115,13 +117,19 @@ def _shape(
     bound = _bound(objects) if layout is None else layout.bound
     if bound == "":  # the cube cannot say: its records can
         wanted_half = stages.cube_fingerprint(campaign, {})[HALF:]
-        found = [f for b, prints in records.list().items() if b.stage == "cube" for f in prints]
+        found = [
+            f
+            for b, prints in records.list().items()
+            if b.stage == "cube"
+            for f in prints
+            if f not in MARKS
+        ]
         bound = identity if found and all(f[HALF:] == wanted_half for f in found) else ""
     reshaped = bound is not None and bound != identity
     if reshaped:
         for block in [b for b in records.list() if b.stage == "cube"]:
             guard()
-            records.delete_all(block)
+            records.begin(block)
         guard()
         forget_layout(objects, CUBE_PATH)
         for key in list(objects.keys(CUBE_PATH)):
@@ -129,11 +137,15 @@ def _shape(
             objects.delete(key)
         layout = None
     # The axis shrinks when a last year lost all its frames: its chunks must not stay behind.
+    last_chunk = last_year - stages.first_year(campaign)
     for key in list(objects.keys(CUBE_PATH)):
-        year = _year_of_chunk(campaign, key)
-        if year is not None and year > last_year:
-            guard()
-            objects.delete(key)
+        parts = key.split("/")
+        if len(parts) > 3 and parts[1] in (*COUNTED, "n_days_committed") and parts[2] == "c":
+            at = 4 if parts[1] in COUNTED else 3
+            index = parts[at] if at < len(parts) else ""
+            if index.isdecimal() and int(index) > last_chunk:
+                guard()
+                objects.delete(key)
     lacking = {}
     for key, data in wanted.items():
         try:
@@ -145,32 +157,6 @@ def _shape(
     recorded = None if layout is None else layout.objects
     write_objects(objects, CUBE_PATH, wanted, lacking, recorded, bound=identity, guard=guard)
     return reshaped
-
-
-def holds_year(objects: ObjectStore, campaign: Campaign, year: int) -> bool:
-    """Whether the cube has a year: a chunk of it, or a time axis that ends with it.
-
-    For a year without record or detections: a run that counted it may have been killed when it
-    had taken its record back, and the archive may have lost the year's frames since.
-    """
-    if any(_year_of_chunk(campaign, key) == year for key in objects.keys(CUBE_PATH)):
-        return True
-    try:
-        n_months = json.loads(objects.read(f"{CUBE_PATH}/n_days_committed/zarr.json"))["shape"][0]
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
-        return False  # no cube, or a damaged one, which is laid out again
-    first_year = stages.first_year(campaign)
-    return year > first_year and n_months == (year - first_year + 1) * MONTHS
-
-
-def _year_of_chunk(campaign: Campaign, key: str) -> int | None:
-    """The year of which an object of the cube holds counts; None if it is no such object."""
-    parts = key.split("/")
-    if len(parts) < 4 or parts[1] not in (*COUNTED, "n_days_committed") or parts[2] != "c":
-        return None
-    at = 4 if parts[1] in COUNTED else 3
-    index = parts[at] if at < len(parts) else ""
-    return stages.first_year(campaign) + int(index) if index.isdecimal() else None
 
 
 def cube_objects(campaign: Campaign, last_year: int) -> dict[str, bytes]:
@@ -249,9 +235,9 @@ def publish_year(
         committed[day.month - 1] += len(read) == len(labels)
         _count_day(counter, campaign, day, read, exposed)
     fingerprint = stages.cube_fingerprint(campaign, counted)
-    block = Block("cube", "", f"{year:04d}")
+    block = cube_block(year)
     guard()
-    records.delete_all(block)
+    records.begin(block)
     try:
         digests = _write_year(objects, campaign, year, counter, committed, guard)
     except LockLost:
@@ -266,6 +252,8 @@ def publish_year(
             {"days": {d: {"detections": counted[d], **facts.get(d, {})} for d in sorted(counted)}},
         )
     )
+    guard()  # else the mark may be the new holder's
+    records.finish(block)
     return Published(year, fingerprint, len(counted), tuple(damaged))
 
 

@@ -17,7 +17,7 @@ from reprocess.cube.publish import CUBE_PATH
 from reprocess.errors import StoreError
 from reprocess.stores.layout import metadata_digests
 from reprocess.stores.objects import ObjectStore
-from reprocess.stores.records import Records
+from reprocess.stores.records import Records, only_fingerprint
 from reprocess.stores.zarrview import ZarrView
 
 
@@ -55,7 +55,7 @@ def recount_year(objects: ObjectStore, year: int, flags: Sequence[FlagTable] = (
     labels = [str(label) for label in _values(cube, "detector")]
     days: dict[str, set[str]] = {}
     for block, found in Records(objects).list([year]).items():
-        if block.stage == "detections" and len(found) == 1 and block.label in labels:
+        if block.stage == "detections" and block.label in labels and only_fingerprint(found):
             days.setdefault(block.day, set()).add(block.label)
     held = [label for label in labels if any(label in on_day for on_day in days.values())]
     months = np.datetime64("1970-01-01") + _values(cube, "time").astype(int)

@@ -15,7 +15,14 @@ from reprocess.archive.inputs import Column
 from reprocess.errors import StoreError
 from reprocess.plot.captions import year_ranges
 from reprocess.stores.objects import ObjectStore
-from reprocess.stores.records import MARKS, Block, Listing, Records, half_digest
+from reprocess.stores.records import (
+    Block,
+    Listing,
+    Records,
+    cube_block,
+    half_digest,
+    only_fingerprint,
+)
 
 FAILURES_READ = 50
 """Failures whose traceback is read for the page; all are counted."""
@@ -138,16 +145,16 @@ def read_state(objects: ObjectStore, run: Mapping[str, Any]) -> StoreState:
 def _cube_record(
     records: Records, listing: Listing, year: int, problems: list[str]
 ) -> tuple[str, dict[str, Any]] | None:
-    block = Block("cube", "", f"{year:04d}")
-    fingerprints = listing.get(block, [])
-    if len(fingerprints) != 1:
+    block = cube_block(year)
+    fingerprint = only_fingerprint(listing.get(block, ()))
+    if fingerprint is None:
         return None
     try:
-        days: dict[str, Any] = records.read(block, fingerprints[0]).facts["days"]
+        days: dict[str, Any] = records.read(block, fingerprint).facts["days"]
     except (StoreError, KeyError) as error:
         problems.append(f"cube record of {year}: {error}")
         return None
-    return fingerprints[0], days
+    return fingerprint, days
 
 
 def _year(
@@ -161,9 +168,9 @@ def _year(
     in_run: bool,
 ) -> YearState:
     committed = {
-        block: fingerprints[0]
-        for block, fingerprints in listing.items()
-        if block.year == year and len(fingerprints) == 1 and fingerprints[0] not in MARKS
+        block: fingerprint
+        for block, found in listing.items()
+        if block.year == year and (fingerprint := only_fingerprint(found)) is not None
     }
     prefix = f"{year:04d}-"
     unfinished = {d: n for d, n in run.get("unfinished", {}).items() if d.startswith(prefix)}

@@ -14,7 +14,14 @@ from reprocess.campaign import Campaign
 from reprocess.errors import ConfigurationError
 from reprocess.ledger import ledger_of_day
 from reprocess.plot.stored import Stored
-from reprocess.stores.records import HALF, MARKS, Block, day_block, half_digest
+from reprocess.stores.records import (
+    HALF,
+    Block,
+    cube_block,
+    day_block,
+    half_digest,
+    only_fingerprint,
+)
 
 DAY_STAGES = ("frames", "evidence", "detections")
 
@@ -96,8 +103,9 @@ def _year(
     for day in sorted(days | set(found.failures)):
         block = day_block("frames", "", day)
         prints = listing.get(block, [])
-        if len(prints) == 1 and MARKS.isdisjoint(prints):
-            ledger = ledger_of_day(stored.records, stored.listing, block, prints[0], cubes)
+        fingerprint = only_fingerprint(prints)
+        if fingerprint is not None:
+            ledger = ledger_of_day(stored.records, stored.listing, block, fingerprint, cubes)
             found.frames[day] = ledger
         failed = set(failures.get(day, {}).get("blocks", ()))
         for stage, label in rows:
@@ -116,9 +124,9 @@ def _state(stored: Stored, campaign: Campaign | None, block: Block) -> State:
     prints = stored.listing.get(block, [])
     if not prints:
         return State.NONE
-    if len(prints) > 1 or not MARKS.isdisjoint(prints):
+    made, day = only_fingerprint(prints), date.fromisoformat(block.day)
+    if made is None:
         return State.STALE
-    made, day = prints[0], date.fromisoformat(block.day)
     try:
         fresh = _is_fresh(stored, campaign, block, made, day)
     except ConfigurationError:
@@ -155,17 +163,19 @@ def _is_fresh(
 
 
 def _cube_state(stored: Stored, year: int) -> State:
-    block = Block("cube", "", f"{year:04d}")
+    block = cube_block(year)
     prints = stored.listing.get(block, [])
     if not prints:
         return State.NONE
-    if len(prints) > 1:
+    fingerprint = only_fingerprint(prints)
+    if fingerprint is None:
         return State.STALE
-    counted = stored.records.read(block, prints[0]).facts["days"]
+    counted = stored.records.read(block, fingerprint).facts["days"]
     committed: dict[str, dict[str, str]] = {}
-    for found, fingerprints in stored.listing.items():
-        if found.stage == "detections" and found.year == year and len(fingerprints) == 1:
-            committed.setdefault(found.day, {})[found.label] = fingerprints[0]
+    for found, prints in stored.listing.items():
+        one = only_fingerprint(prints)
+        if found.stage == "detections" and found.year == year and one is not None:
+            committed.setdefault(found.day, {})[found.label] = one
     same = {d: dict(f["detections"]) for d, f in counted.items()} == committed
     return State.DONE if same else State.STALE
 

@@ -24,7 +24,7 @@ from reprocess.errors import ConfigurationError, StoreError
 from reprocess.request import differences
 from reprocess.stores.layout import DayReader
 from reprocess.stores.objects import open_objects
-from reprocess.stores.records import Listing, Record, Records, day_block
+from reprocess.stores.records import Listing, Record, Records, day_block, only_fingerprint
 from reprocess.stores.zarrview import ZarrView
 
 _NOT_SCIENCE = ("archive", "store", "store_access", "years")
@@ -100,8 +100,8 @@ class Stored:
     def record(self, stage: str, label: str, day: date) -> Record | None:
         """The record of a committed day; None where there is none, or a run died in it."""
         block = day_block(stage, label, day)
-        found = self.listing.get(block, [])
-        return self.records.read(block, found[0]) if len(found) == 1 else None
+        fingerprint = only_fingerprint(self.listing.get(block, ()))
+        return None if fingerprint is None else self.records.read(block, fingerprint)
 
     def reader(self, stage: str, label: str, day: date) -> DayReader | None:
         """Reads a committed day; None where it is not committed or its data was removed."""

@@ -26,6 +26,8 @@ from reprocess.errors import LayoutDamaged, LockLost, StoreError
 from reprocess.stores.ahead import ahead
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.records import (
+    OVERWRITTEN,
+    UNFINISHED,
     LayoutRecord,
     layout_key,
     layout_mark_key,
@@ -200,7 +202,7 @@ def lay_out(
     *,
     replace: bool = False,
     guard: Callable[[], None] = lambda: None,
-) -> None:
+) -> bool:
     """Write what a year store lacks or has otherwise; chunks of committed days are not touched.
 
     Parameters
@@ -208,6 +210,13 @@ def lay_out(
     replace : remove the chunks of arrays whose shape changed, instead of refusing;
         for a run that does every day of the year again
     guard : raises `LockLost` when another run has taken over; called before and after every write
+
+    Returns
+    -------
+    bool
+        Whether a mark lies on the year now: `finish_layout` takes it off, when every block that
+        this layout is for has been made. Until then nothing else would tell that the year was laid
+        out for a change that was begun by a run which died, and then taken back.
 
     Raises
     ------
@@ -223,13 +232,22 @@ def lay_out(
     metadata and coordinates. An object that is not as those digests say is damaged; it is written
     again, whatever shape it tells.
     """
-    mark = layout_mark_key(layout.path)
-    marked = objects.exists(mark)  # a mark that is left later tells of a later write
+    overwritten = layout_mark_key(layout.path, OVERWRITTEN)
+    marked = objects.exists(overwritten)  # a mark that is left later tells of a later write
     with _marking(objects, layout.path):
-        _lay_out(objects, layout, replace, guard)
+        changed = _lay_out(objects, layout, replace, guard)
     if marked:
         guard()
-        objects.delete(mark)
+        objects.delete(overwritten)
+    return changed or objects.exists(layout_mark_key(layout.path, UNFINISHED))
+
+
+def finish_layout(
+    objects: ObjectStore, layout: YearLayout, guard: Callable[[], None] = lambda: None
+) -> None:
+    """Take the mark of `lay_out` off, after all that was to be made under the layout."""
+    guard()  # else the mark may be the new holder's
+    objects.delete(layout_mark_key(layout.path, UNFINISHED))
 
 
 @contextlib.contextmanager
@@ -237,13 +255,14 @@ def _marking(objects: ObjectStore, path: str) -> Iterator[None]:
     try:
         yield
     except LockLost:
-        mark_layout(objects, path)
+        mark_layout(objects, path, OVERWRITTEN)
         raise
 
 
 def _lay_out(
     objects: ObjectStore, layout: YearLayout, replace: bool, guard: Callable[[], None]
-) -> None:
+) -> bool:
+    """Whether anything had to be written; it was, under a mark."""
     wanted = layout.objects()
     recorded = _recorded(objects, layout.path)
     coordinates = {f"{layout.path}/{coordinate.name}" for coordinate in layout.coordinates}
@@ -279,11 +298,16 @@ def _lay_out(
             outgrown.append(f"{array}/c")
         lacking[key] = data
     # Only now, so that a refused layout leaves everything as it was.
+    if not lacking and recorded == {key: digest(data) for key, data in wanted.items()}:
+        return False
+    guard()
+    mark_layout(objects, layout.path, UNFINISHED)
     for chunks in outgrown:
         guard()
         objects.delete_tree(chunks)
         lacking |= {key: data for key, data in wanted.items() if key.startswith(f"{chunks}/")}
     write_objects(objects, layout.path, wanted, lacking, recorded, guard=guard)
+    return True
 
 
 def write_objects(

@@ -24,8 +24,9 @@ FORMAT_VERSION = 1
 HALF = 24  # hexadecimal digits in each half of a fingerprint: 96 bits
 
 UNFINISHED = "0" * 2 * HALF
-"""Fingerprint of the mark that stands for a day's frames while they are made: so a day that a
-killed run left behind is found again, even if its frames have left the archive since."""
+"""Fingerprint of the mark on a day's frames while they are made, and on a cube-year while it is
+counted: what a killed run left of them is found again, even if the archive has lost the day or the
+year since."""
 
 OVERWRITTEN = "f" * 2 * HALF
 """Fingerprint of the mark that an orphan leaves on the block it was writing when it found that
@@ -34,10 +35,9 @@ another run had taken over: its last write may lie on top of that run's bytes.""
 MARKS = frozenset({UNFINISHED, OVERWRITTEN})
 """Fingerprints of no content: a block that has one of them is not committed."""
 
-_LAYOUT_MARK = f".{OVERWRITTEN}.json"
 _MARKED_LAYOUT = re.compile(
     r"records/layout/(?P<path>(?:frames|(?:evidence|detections)/[a-z0-9_-]+)/[0-9]{4}\.zarr)"
-    + re.escape(_LAYOUT_MARK)
+    rf"\.(?:{UNFINISHED}|{OVERWRITTEN})\.json"
 )
 
 _KEY = re.compile(
@@ -79,6 +79,11 @@ class Block(NamedTuple):
 def day_block(stage: str, label: str, day: date) -> Block:
     """The block of one UTC day."""
     return Block(stage, label, day.isoformat())
+
+
+def cube_block(year: int) -> Block:
+    """The block of one year of the cube."""
+    return Block("cube", "", f"{year:04d}")
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,20 @@ class Records:
     def mark(self, block: Block, mark: str) -> None:
         """Leave one of `MARKS` on a block: whatever else is recorded of it, it is done again."""
         self.write(Record(block, mark))
+
+    def begin(self, block: Block) -> None:
+        """Take a block's records back before its data is overwritten.
+
+        A mark stands in for them until `finish`: should what the block is made of be gone before
+        the next run, nothing else tells that half of it may be there.
+        """
+        self.mark(block, UNFINISHED)
+        found = self.list([block.year]).get(block, [])
+        self.delete(block, [f for f in found if f != UNFINISHED])
+
+    def finish(self, block: Block) -> None:
+        """Take the mark of `begin` off, after the block's record was written."""
+        self.delete(block, [UNFINISHED])
 
     def delete(self, block: Block, fingerprints: Iterable[str]) -> None:
         """Take back the given records of a block, before its data is overwritten."""
@@ -303,23 +322,24 @@ def write_layout(objects: ObjectStore, layout: LayoutRecord) -> None:
     objects.write(layout_key(layout.path), seal(document))
 
 
-def mark_layout(objects: ObjectStore, path: str) -> None:
-    """Say that an orphan may have written to a hierarchy's metadata: it is laid out again.
+def mark_layout(objects: ObjectStore, path: str, mark: str) -> None:
+    """Say that a hierarchy's metadata are being written, or that an orphan may have written there.
 
-    Beside what is kept of it and not in its place, because that may yet be written.
+    The next run lays it out again. A mark lies beside what is kept of the hierarchy and not in its
+    place, because that may yet be written.
     """
-    objects.write(layout_mark_key(path), seal({"path": path}))
+    objects.write(layout_mark_key(path, mark), seal({"path": path}))
 
 
 def marked_layouts(objects: ObjectStore) -> frozenset[str]:
-    """Paths of the hierarchies that an orphan has marked."""
+    """Paths of the hierarchies that have a mark."""
     found = (_MARKED_LAYOUT.fullmatch(key) for key in objects.keys("records/layout"))
     return frozenset(match["path"] for match in found if match is not None)
 
 
-def layout_mark_key(path: str) -> str:
-    """Where an orphan's mark on a hierarchy's metadata lies."""
-    return f"records/layout/{path}{_LAYOUT_MARK}"
+def layout_mark_key(path: str, mark: str) -> str:
+    """Where one of `MARKS` on a hierarchy's metadata lies."""
+    return f"records/layout/{path}.{mark}.json"
 
 
 def layout_key(path: str) -> str:

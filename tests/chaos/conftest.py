@@ -91,6 +91,13 @@ def make_scenario(make_tiny, same_keys, swift, monkeypatch, tmp_path):  # noqa: 
             del tiny.document["detectors"]["fcn"]
             tiny.document["years"] = [2021]
         found = Scenario(tiny, url, same_keys, monkeypatch)
+        if name == "two years":
+            tiny.put_days("2021-12-29", times=("00:00", "12:00"))
+            tiny.document["years"] = [2021, 2022, 2023]
+            assert found.run().code == 0
+            found.first = found.everything()
+            found.wanted = found.keys()
+            return found
         if name == "a run after changes":
             tiny.put("2022-01-02", "00:00")
             assert found.run().code == 0

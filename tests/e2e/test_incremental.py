@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from reprocess.stores.objects import LocalObjects
+
 YEAR_END = ("2021-12-30", "2021-12-31", "2022-01-01", "2022-01-02")
 
 
@@ -362,9 +364,38 @@ def test_a_year_that_was_laid_out_and_then_left_the_archive(tiny, monkeypatch):
     tiny.check_identity()
 
 
+def test_a_year_that_was_half_removed(tiny, monkeypatch):
+    """Its days are erased, and it was never counted: a mark has to tell of what is left."""
+
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    tiny.put_days("2021-12-31", "2022-06-01")
+    assert tiny.run("--years", "2021").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("reprocess.job._publish", interrupt)
+        assert tiny.run().code == 130
+    shutil.rmtree(tiny.archive / "2022")
+    delete = LocalObjects.delete
+
+    def die_in_the_stores(objects, key):
+        if "/2022.zarr/" in key and key.endswith("zarr.json"):
+            raise KeyboardInterrupt
+        delete(objects, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalObjects, "delete", die_in_the_stores)
+        assert tiny.run().code == 130
+    assert not list((tiny.store / "records/2022").rglob("*.json"))
+    assert list((tiny.store / "frames/2022.zarr").rglob("*"))
+
+    assert tiny.run().code == 0
+    tiny.check_identity()
+
+
 @pytest.mark.parametrize("year", ["2022", "2023"])
 def test_a_year_whose_count_was_begun_and_then_left_the_archive(tiny, monkeypatch, year):
-    """Its record is taken back first: nothing but the cube itself tells of the counts in it."""
+    """Its record is taken back first: a mark has to tell of the counts in the cube."""
 
     def interrupt(*_arguments):
         raise KeyboardInterrupt
@@ -376,7 +407,6 @@ def test_a_year_whose_count_was_begun_and_then_left_the_archive(tiny, monkeypatc
     monkeypatch.setattr("reprocess.cube.publish._write_year", interrupt)
     assert tiny.run().code == 130
     monkeypatch.undo()
-    assert not list((tiny.store / "records" / year / "cube").glob("*"))
     shutil.rmtree(tiny.archive / year)
 
     assert tiny.run().code == 0

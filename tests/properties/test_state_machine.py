@@ -718,11 +718,23 @@ def lost_while_it_was_counted(state):
     state.regret(Chosen("late", "00:16", DAYS[2]), place="occurrence.zarr", left=2, after=False)
 
 
+def laid_out_for_a_change_that_was_taken_back(state):
+    """The cube is laid out for a count that never comes: its layout's record must come back."""
+    state.regret(Chosen("late", "00:04", DAYS[1]), place="locks/", left=1, after=False)
+    state.regret(Chosen("day", DAYS[1]), place="occurrence.zarr", left=3, after=True)
+    state.run_a_part("--detectors diff")
+    state.regret(Chosen("day", DAYS[2]), place="/cube/", left=3, after=False)
+    state.replace_frame(Chosen(state.tiny.path(DAYS[1], "23:50")), late=False)
+    state.kill(Chosen("science", SETTINGS[0], 12), place="records/", left=3, after=False)
+    state.kill(Chosen("science", SETTINGS[1], 90), place="occurrence.zarr", left=5, after=True)
+    state.kill(Chosen("day", DAYS[1]), place="runs/", left=0, after=False)
+
+
 @pytest.mark.parametrize(
     "history",
     [marked_twice, marked_under_another_crop, touched_and_asked_for_again, taken_back_half_way,
      killed_while_it_counted, counted_again,
-     lost_while_it_was_counted],
+     lost_while_it_was_counted, laid_out_for_a_change_that_was_taken_back],
 )  # fmt: skip
 def test_a_history(machine, history):
     """Histories that once failed, or that a planted fault fails (`workflows/mutants.py`)."""

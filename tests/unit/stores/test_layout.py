@@ -18,10 +18,12 @@ from reprocess.stores.layout import (
     chunk_slots,
     day_start,
     days_in_year,
+    finish_layout,
     lay_out,
     status_variable,
 )
 from reprocess.stores.objects import LocalObjects, MemoryObjects
+from reprocess.stores.records import marked_layouts
 from reprocess.stores.zarrview import digest
 
 SLOTS = 24
@@ -52,6 +54,7 @@ def make_layout(size=4, slots=SLOTS, **changes):
 def objects(request, tmp_path):
     objects = MemoryObjects() if request.param == "memory" else LocalObjects(tmp_path)
     lay_out(objects, make_layout())
+    finish_layout(objects, make_layout())
     return objects
 
 
@@ -139,8 +142,32 @@ def test_what_is_missing_is_laid_out_again(objects):
     before = everything(objects)
     for key in before:
         objects.delete(key)
-        lay_out(objects, make_layout())
+        assert lay_out(objects, make_layout())
+        finish_layout(objects, make_layout())
         assert everything(objects) == before
+
+
+def test_a_mark_stands_from_the_first_write_until_the_year_is_finished(objects, monkeypatch):
+    left, write = [], objects.write
+
+    def die_at_the_second(key, data):
+        left.append(key)
+        if len(left) == 2:
+            raise KeyboardInterrupt
+        write(key, data)
+
+    other = make_layout(attributes={"title": "other"})
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "write", die_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            lay_out(objects, other)
+    assert marked_layouts(objects) == {other.path}
+    assert lay_out(objects, other)
+    assert lay_out(objects, other), "nothing more to write, and not finished"
+    assert marked_layouts(objects) == {other.path}
+    finish_layout(objects, other)
+    assert marked_layouts(objects) == set()
+    assert not lay_out(objects, other)
 
 
 def test_another_attribute_is_written_and_no_chunk_touched(objects):
@@ -242,6 +269,7 @@ def test_a_day_done_again_leaves_no_chunk_of_the_first(objects):
     assert writing.finish(NAMES) == {}
     fresh = MemoryObjects()
     lay_out(fresh, make_layout())
+    finish_layout(fresh, make_layout())
     assert everything(objects) == fresh.data
 
 
