@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from reprocess import stages
@@ -14,14 +13,14 @@ from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import Known, SeenDays
 from reprocess.campaign import Campaign, Fcn
 from reprocess.clusters.open import check_walltime, open_executor, runs_here
-from reprocess.cube.publish import CUBE_PATH, publish_year, shape_cube
+from reprocess.cube_years import committed_days, cube_is_stale, publish_years
 from reprocess.detectors.runtimes import require_runtime
-from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable, StoreError
-from reprocess.execute import Execution, Progress, execute
+from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable
+from reprocess.execute import Progress, execute
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.history import Job, last_number, log_end, new_run_id, write_run
-from reprocess.ledger import ledger_of_day, unreadable_frames, year_ledger
-from reprocess.plan import Plan, Task, only_days, plan_archive
+from reprocess.ledger import unreadable_frames, year_ledger
+from reprocess.plan import Task, only_days, plan_archive
 from reprocess.request import (
     Request,
     check_settings,
@@ -31,23 +30,10 @@ from reprocess.request import (
     year_ranges,
 )
 from reprocess.runlog import RunLog
-from reprocess.stores.layout import YearLayout, damaged_metadata, finish_layout, lay_out, mend
-from reprocess.stores.lock import Heartbeat, Lock, acquire
+from reprocess.stores.lock import Heartbeat, Lock, acquire, guard
 from reprocess.stores.objects import ObjectStore, open_objects
-from reprocess.stores.records import (
-    UNFINISHED,
-    Block,
-    Listing,
-    Records,
-    cube_block,
-    day_block,
-    layout_mark_key,
-    mark_layout,
-    marked_layouts,
-    read_layout,
-)
-
-CUBE_LOCK_WAIT_S = 120.0
+from reprocess.stores.records import Listing, Records, day_block, marked_layouts
+from reprocess.years import finish_years, lay_out_years, mend_years, remove_empty_years
 
 
 def run_job(
@@ -141,22 +127,22 @@ def _bring_up_to_date(
         locks = _lock_years(job, objects, listing, marked, heartbeat, say)
         try:
             if locks or not job.held:  # another run's years keep the settings it binds them to
-                _guard(objects, locks)()
+                guard(objects, *locks.values())()
                 _write_settings(records, settings)
             tasks = [task for task in job.plan.tasks if task.day.year in locks]
-            laid_out = _lay_out(job, objects, locks, tasks, marked, say)
+            laid_out = lay_out_years(job, objects, locks, tasks, marked, say)
             if tasks:
                 _run_tasks(job, objects, locks, tasks, seen, on_progress, say)
-            _finish_layouts(job, objects, locks, tasks, laid_out)
-            _remove_empty_years(objects, records, locks)
-            _publish(job, objects, records, locks, heartbeat, say)
+            finish_years(job, objects, locks, tasks, laid_out)
+            remove_empty_years(objects, records, locks)
+            publish_years(job, objects, records, locks, heartbeat, say)
         except KeyboardInterrupt:
             job.interrupted = True
         finally:
             _give_back(seen, locks, heartbeat, say)
 
 
-# --- locks, tasks, cube ----------------------------------------------------------------
+# --- locks and tasks -------------------------------------------------------------------
 
 
 def _lock_years(
@@ -173,16 +159,19 @@ def _lock_years(
     for year in sorted(busy | counted | set(job.request.years)):
         if not (
             year in busy
-            or _cube_is_stale(
+            or cube_is_stale(
                 job,
                 objects,
                 listing,
                 year,
-                _committed_days(job.campaign, job.plan, None, year),
+                committed_days(job.campaign, job.plan, None, year),
             )
-            or any(
-                layout.path in marked
-                for layout in stages.layouts(job.campaign, year, job.request.labels)
+            or (
+                marked
+                and any(
+                    layout.path in marked
+                    for layout in stages.layouts(job.campaign, year, job.request.labels)
+                )
             )
         ):
             continue
@@ -197,43 +186,6 @@ def _lock_years(
     return locks
 
 
-def _lay_out(
-    job: Job,
-    objects: ObjectStore,
-    locks: Mapping[int, Lock],
-    tasks: Sequence[Task],
-    marked: frozenset[str],
-    say: Callable[[str], None],
-) -> list[YearLayout]:
-    """Lay out the years for their tasks, and those that have a mark; returns what has one now."""
-    wanted = {layout.path: layout for layout in _layouts(job.campaign, tasks)}
-    for year in locks if marked else ():
-        for layout in stages.layouts(job.campaign, year, job.request.labels):
-            if layout.path in marked:
-                wanted[layout.path] = layout
-                say(f"{layout.path}: a run ended while it laid that out; laid out again")
-    again = "frames" in recomputed(job.request)
-    return [
-        layout
-        for layout in wanted.values()
-        if lay_out(objects, layout, replace=again, guard=_guard(objects, {0: locks[layout.year]}))
-    ]
-
-
-def _finish_layouts(
-    job: Job,
-    objects: ObjectStore,
-    locks: Mapping[int, Lock],
-    tasks: Sequence[Task],
-    laid_out: Sequence[YearLayout],
-) -> None:
-    """Take the marks off the years of which every task was done."""
-    failed = {task.day.year for task in tasks if task.day not in job.execution.results}
-    for layout in laid_out:
-        if layout.year not in failed:
-            finish_layout(objects, layout, _guard(objects, {0: locks[layout.year]}))
-
-
 def _run_tasks(
     job: Job,
     objects: ObjectStore,
@@ -243,7 +195,7 @@ def _run_tasks(
     on_progress: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> None:
-    _mend(job, objects, {task.day.year for task in tasks}, locks, say)
+    mend_years(job, objects, {task.day.year for task in tasks}, locks, say)
     warning = open_port_warning(job.request.cluster)
     if warning is not None:
         say(f"warning: {warning}")
@@ -262,207 +214,6 @@ def _run_tasks(
         for day, result in job.execution.results.items():
             before = day - timedelta(days=1)
             seen.remember_tails(before, job.catalogue.days.get(before, ()), result.context)
-
-
-def _guard(objects: ObjectStore, locks: Mapping[Any, Lock]) -> Callable[[], None]:
-    """What raises `LockLost` once another run has taken one of these locks over."""
-
-    def check() -> None:
-        for lock in locks.values():
-            lock.token.check(objects)
-
-    return check
-
-
-def _remove_empty_years(objects: ObjectStore, records: Records, locks: dict[int, Lock]) -> None:
-    """Remove the stores of years that hold no day any more, under a mark on their frames."""
-    kept = {block.year for block in records.list() if block.stage != "cube"}
-    for year in sorted(set(locks) - kept):
-        guard = _guard(objects, {year: locks[year]})
-        frames = stages.frames_path(year)
-        mark = layout_mark_key(frames, UNFINISHED)
-        doomed = [
-            key
-            for stage in ("detections", "evidence", "frames")
-            for area in (f"records/layout/{stage}", stage)
-            for key in objects.keys(area)
-            if (f"/{year:04d}.zarr." in key or f"/{year:04d}.zarr/" in key) and key != mark
-        ]
-        if not doomed:
-            continue
-        guard()
-        mark_layout(objects, frames, UNFINISHED)
-        for key in [*doomed, mark]:
-            guard()
-            objects.delete(key)
-
-
-def _mend(
-    job: Job,
-    objects: ObjectStore,
-    years: Iterable[int],
-    locks: Mapping[int, Lock],
-    say: Callable[[str], None],
-) -> None:
-    """Write damaged metadata of what is about to be read again, so that no block is blamed."""
-    for year in sorted(years):
-        for layout in stages.layouts(job.campaign, year):
-            for key in mend(objects, layout, _guard(objects, {year: locks[year]})):
-                say(f"{key} was damaged: written again")
-
-
-def _layouts(campaign: Campaign, tasks: Sequence[Any]) -> list[YearLayout]:
-    wanted: dict[tuple[str, str, int], None] = {}
-    for task in tasks:
-        for block in () if task.erase else task.todo:
-            wanted[block.stage, block.label, block.year] = None
-    layouts = []
-    for stage, label, year in sorted(wanted, key=lambda w: (stages.STAGES.index(w[0]), w)):
-        if label and label not in campaign.detectors:
-            continue
-        if stage == "frames":
-            layouts.append(stages.frames_layout(campaign, year))
-        elif stage == "evidence":
-            layouts.append(stages.evidence_layout(campaign, label, year))
-        else:
-            layouts.append(stages.detections_layout(campaign, label, year))
-    return layouts
-
-
-def _committed_days(
-    campaign: Campaign, plan: Plan, execution: Execution | None, year: int
-) -> dict[str, dict[str, str]]:
-    """Day → label → fingerprint of the detections that are up to date."""
-    done: dict[Block, str] = {
-        block: fingerprint
-        for block, fingerprint in plan.committed.items()
-        if block.stage == "detections" and block.year == year
-    }
-    for result in [] if execution is None else execution.results.values():
-        done |= {
-            block: fingerprint
-            for block, fingerprint in result.fingerprints.items()
-            if block.stage == "detections" and block.year == year
-        }
-    days: dict[str, dict[str, str]] = {}
-    for block in sorted(done):
-        if block.label in campaign.detectors:
-            days.setdefault(block.day, {})[block.label] = done[block]
-    return dict(sorted(days.items()))
-
-
-def _publish(
-    job: Job,
-    objects: ObjectStore,
-    records: Records,
-    locks: dict[int, Lock],
-    heartbeat: Heartbeat,
-    say: Callable[[str], None],
-) -> None:
-    """Count and replace the cube-years that are not as the detections say."""
-    campaign = job.campaign
-    listing = records.list()
-    stale = {
-        year: days
-        for year in sorted(locks)
-        if _cube_is_stale(
-            job,
-            objects,
-            listing,
-            year,
-            days := _committed_days(campaign, job.plan, job.execution, year),
-        )
-    }
-    if not stale and not (locks and _cube_is_damaged(objects)):
-        return
-    _mend(job, objects, stale, locks, say)
-    cube_lock = _acquire_cube(objects, job.run_id, say)
-    heartbeat.add(cube_lock)
-
-    try:
-        years = {b.year for b in listing if b.stage == "detections"}
-        last_year = max({stages.first_year(campaign)} | years)
-        facts = {year: _day_facts(job, records, listing, days) for year, days in stale.items()}
-        for year in stale:  # before the cube is laid out for it
-            _guard(objects, {year: locks[year], 0: cube_lock})()
-            records.begin(cube_block(year))
-        if shape_cube(objects, campaign, last_year, _guard(objects, {**locks, 0: cube_lock})):
-            say("the cube has another shape or selection: every committed year is counted again")
-            for year in sorted((years & set(locks)) - set(stale)):
-                stale[year] = _committed_days(campaign, job.plan, job.execution, year)
-                facts[year] = _day_facts(job, records, listing, stale[year])
-        for year, days in sorted(stale.items()):
-            guard = _guard(objects, {year: locks[year], 0: cube_lock})
-            if year <= last_year:
-                done = publish_year(objects, campaign, year, days, facts[year], guard)
-                job.published.append(done)
-                job.damaged |= dict(done.damaged)
-                say(f"cube: {year} counted from {done.n_days} days")
-            if not days:  # all its counts are 0, and objects of zeros are not stored
-                guard()
-                records.delete_all(cube_block(year))
-    finally:
-        heartbeat.remove(cube_lock)
-        cube_lock.release()
-
-
-def _cube_is_stale(
-    job: Job, objects: ObjectStore, listing: Listing, year: int, days: dict[str, dict[str, str]]
-) -> bool:
-    block = cube_block(year)
-    found = listing.get(block, [])
-    if not days and not found:
-        return False
-    asked = "cube" in job.request.recompute and year in job.request.years
-    if asked or found != [stages.cube_fingerprint(job.campaign, days)]:
-        return True
-    try:
-        Records(objects).read(block, found[0])
-    except StoreError:
-        return True  # it says what was counted: without it the counts are not vouched for
-    return False
-
-
-def _cube_is_damaged(objects: ObjectStore) -> bool:
-    """Whether metadata or coordinates are not as they were laid out, or nothing tells how."""
-    try:
-        if read_layout(objects, CUBE_PATH) is None:  # a run was killed while it mended them
-            return next(iter(objects.keys(CUBE_PATH)), None) is not None
-        return bool(damaged_metadata(objects, CUBE_PATH))
-    except StoreError:
-        return True
-
-
-def _acquire_cube(objects: ObjectStore, run_id: str, say: Callable[[str], None]) -> Lock:
-    deadline = time.monotonic() + CUBE_LOCK_WAIT_S
-    while True:
-        try:
-            return acquire(objects, "cube", run_id, say)
-        except LockHeld:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)  # another run publishes its years: seconds
-
-
-def _day_facts(
-    job: Job, records: Records, listing: Listing, days: dict[str, dict[str, str]]
-) -> dict[str, Any]:
-    """For each day of a cube-year: its frames' fingerprint and ledger."""
-    facts: dict[str, Any] = {}
-    known: dict[int, dict[str, Any]] = {}
-    for name in days:
-        day = date.fromisoformat(name)
-        block = day_block("frames", "", day)
-        found = listing.get(block, [])
-        if len(found) != 1:
-            continue
-        result = job.execution.results.get(day)
-        if result is not None and result.ledger is not None:
-            ledger = dict(result.ledger)
-        else:
-            ledger = ledger_of_day(records, listing, block, found[0], known)
-        facts[name] = {"frames": found[0], "ledger": ledger}
-    return facts
 
 
 def _give_back(

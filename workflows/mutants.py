@@ -112,7 +112,7 @@ MUTANTS = (
         f"{INCREMENTAL}::test_a_replaced_frame_redoes_its_day",
         (
             (
-                "job.py",
+                "cube_years.py",
                 "if asked or found != [stages.cube_fingerprint(job.campaign, days)]:",
                 "if asked or not found:",
             ),
@@ -187,7 +187,7 @@ MUTANTS = (
     Mutant(
         "a year that is half removed stays so",
         f"{INCREMENTAL}::test_a_year_that_was_half_removed",
-        (("job.py", "        mark_layout(objects, frames, UNFINISHED)\n", ""),),
+        (("years.py", "        mark_layout(objects, frames, UNFINISHED)\n", ""),),
     ),
     Mutant(
         "a year whose count was begun before it lost its frames stays in the cube",
@@ -206,7 +206,7 @@ MUTANTS = (
             (
                 "job.py",
                 "            if tasks:\n",
-                "            _finish_layouts(job, objects, locks, [], laid_out)\n"
+                "            finish_years(job, objects, locks, [], laid_out)\n"
                 "            if tasks:\n",
             ),
         ),
@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "the cube is laid out before the years that it is laid out for are taken back",
         f"{TAKEN_BACK}[a lost last year]",
-        (("job.py", "            records.begin(cube_block(year))\n", "            pass\n"),),
+        (("cube_years.py", "            records.begin(cube_block(year))\n", "            pass\n"),),
     ),
     Mutant(
         "counting again makes the detections again",

@@ -205,3 +205,13 @@ def _decode(objects: ObjectStore, key: str) -> dict[str, Any]:
 def _number(value: object) -> float:
     """A number out of a lock, 0 for anything that no run writes there."""
     return float(value) if isinstance(value, int | float) and 0 <= value < 2**40 else 0.0
+
+
+def guard(objects: ObjectStore, *locks: Lock) -> Callable[[], None]:
+    """What raises `LockLost` once another run has taken one of these locks over."""
+
+    def check() -> None:
+        for lock in locks:
+            lock.token.check(objects)
+
+    return check

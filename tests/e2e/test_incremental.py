@@ -373,7 +373,7 @@ def test_a_year_that_was_half_removed(tiny, monkeypatch):
     tiny.put_days("2021-12-31", "2022-06-01")
     assert tiny.run("--years", "2021").code == 0
     with monkeypatch.context() as patch:
-        patch.setattr("reprocess.job._publish", interrupt)
+        patch.setattr("reprocess.job.publish_years", interrupt)
         assert tiny.run().code == 130
     shutil.rmtree(tiny.archive / "2022")
     delete = LocalObjects.delete

@@ -407,7 +407,7 @@ def test_a_cube_that_is_behind_its_detections_is_stale(done, monkeypatch):
     page = page_of(done, done.run(page=True))
     assert page.section("coverage").count("up to date") == 2
     done.document["detectors"]["diff"]["threshold_dn"] = 7.0
-    monkeypatch.setattr("reprocess.job._publish", stop)
+    monkeypatch.setattr("reprocess.job.publish_years", stop)
     outcome = done.run(page=True)
 
     assert outcome.code == 130
