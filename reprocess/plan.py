@@ -17,6 +17,7 @@ from datetime import date, timedelta
 from reprocess import stages
 from reprocess.archive.catalogue import Entry
 from reprocess.archive.seen import Known, SeenDays, tail
+from reprocess.archive.uncollected import uncollected
 from reprocess.campaign import Campaign
 from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import ConfigurationError
@@ -93,6 +94,7 @@ class Plan:
         return dict(sorted(Counter(str(t.reason) for t in self.of_year(year)).items()))
 
 
+@uncollected()
 def plan_archive(
     campaign: Campaign,
     years: Sequence[int],

@@ -23,6 +23,7 @@ from reprocess.archive.files import local_root, open_bucket, open_remote, say_wh
 from reprocess.archive.headers import FileState, HeaderTimes
 from reprocess.archive.pattern import NamePattern
 from reprocess.archive.s3 import list_bucket
+from reprocess.archive.uncollected import uncollected
 from reprocess.campaign import Archive, CameraEpoch
 from reprocess.errors import ArchiveError, ConfigurationError
 from reprocess.stores.s3 import S3Object, is_s3
@@ -87,6 +88,7 @@ class Catalogue:
     n_other_years: int = 0
 
 
+@uncollected()
 def scan(
     archive: Archive,
     years: Iterable[int],

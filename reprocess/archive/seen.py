@@ -144,8 +144,9 @@ class SeenDays:
         before = cached = self._year(day.year).get(day.isoformat(), {})
         if cached.get("seen") != self._signature(entries):
             cached = {}
-        inputs: str | None = cached.get("inputs")
-        tails = {float(window_s): value for window_s, value in cached.get("tails", {}).items()}
+        found = {float(window_s): value for window_s, value in cached.get("tails", {}).items()}
+        kept = Known(cached.get("inputs"), found)
+        inputs, tails = kept.inputs, dict(kept.tails)
         midnight = day + timedelta(days=1)
         missing = windows - set(tails)
         if whole and inputs is None:
@@ -158,7 +159,7 @@ class SeenDays:
             read = read_day(self._campaign, last, threads, keep_bytes=False)
             tails.update({window_s: tail_hash(read, midnight, window_s) for window_s in missing})
         known = Known(inputs, tails)
-        if entries and (inputs, tails) != (cached.get("inputs"), cached.get("tails")):
+        if entries and known != kept:
             self.remember(day, entries, known)
         return known
 

@@ -26,8 +26,9 @@ from reprocess.archive.catalogue import _Collector
 from reprocess.archive.clock import Clock
 from reprocess.archive.pattern import NamePattern
 from reprocess.archive.seen import Known, SeenDays
+from reprocess.archive.uncollected import uncollected
 from reprocess.cube.count import Counter
-from reprocess.plan import build_plan, dependencies
+from reprocess.plan import plan_archive
 from reprocess.stores.objects import MemoryObjects
 from reprocess.stores.records import Records, day_block, record_key
 
@@ -79,10 +80,11 @@ def one(n_days: int) -> dict[str, float]:
     pattern = NamePattern(campaign.archive.pattern)
     clock = Clock(campaign.archive.timezone, campaign.camera)
     collector = _Collector(pattern, frozenset(years), clock)
-    for of_day in names:
-        for name in of_day:
-            collector.add(name, name, lambda _name: (896, "1700000000000000000"))
-    catalogue = collector.finish().days
+    with uncollected():  # as `scan` does
+        for of_day in names:
+            for name in of_day:
+                collector.add(name, name, lambda _name: (896, "1700000000000000000"))
+        catalogue = collector.finish().days
     seconds["catalogue"] = time.perf_counter() - started
     del names
 
@@ -110,9 +112,7 @@ def one(n_days: int) -> dict[str, float]:
     seconds["records"] = time.perf_counter() - started
 
     started = time.perf_counter()
-    whole, tails = dependencies(campaign, years, catalogue, listing)
-    known = SeenDays(objects, campaign).resolve(catalogue, whole, tails, 1, listing)
-    plan = build_plan(campaign, years, (label,), catalogue, known, listing)
+    plan = plan_archive(campaign, years, (label,), catalogue, SeenDays(objects, campaign), listing)
     seconds["plan"] = time.perf_counter() - started
     assert not plan.tasks, plan.tasks[0]
     assert len(plan.skipped) == n_days

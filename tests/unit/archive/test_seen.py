@@ -177,6 +177,18 @@ def test_only_changed_years_are_written(campaign, monkeypatch):
     again.save()
 
 
+def test_what_is_known_is_not_written_again(campaign, monkeypatch):
+    objects, days = MemoryObjects(), days_of(campaign)
+    wanted = [DAY], [(DAY, 120.0)]
+    first = SeenDays(objects, campaign)
+    first.resolve(days, *wanted, 1, {})
+    first.save()
+    monkeypatch.setattr(objects, "write", None)
+    again = SeenDays(objects, campaign)
+    assert again.resolve(days, *wanted, 1, {}) == {DAY: expected(campaign, DAY, 120.0)}
+    again.save()
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"3"])
 def test_a_broken_cache_costs_one_reading(campaign, read_names, data):
     objects = MemoryObjects()
