@@ -246,8 +246,10 @@ def finish_layout(
     objects: ObjectStore, layout: YearLayout, guard: Callable[[], None] = lambda: None
 ) -> None:
     """Take the mark of `lay_out` off, after all that was to be made under the layout."""
-    guard()  # else the mark may be the new holder's
-    objects.delete(layout_mark_key(layout.path, UNFINISHED))
+    with _marking(objects, layout.path):
+        guard()
+        objects.delete(layout_mark_key(layout.path, UNFINISHED))
+        guard()  # else nothing would tell that it was the new holder's mark
 
 
 @contextlib.contextmanager
