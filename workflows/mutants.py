@@ -140,8 +140,8 @@ MUTANTS = (
         (
             (
                 "archive/seen.py",
-                '            cached = {}\n        inputs: str | None = cached.get("inputs")',
-                '            pass\n        inputs: str | None = cached.get("inputs")',
+                "            cached = {}\n        found = {float(",
+                "            pass\n        found = {float(",
             ),
         ),
     ),
