@@ -304,7 +304,8 @@ def _scan_local(
             raise _cannot_list(str(root), directory, error) from error
         prefix = f"{directory}/" if directory else ""
         inside = above | {identity}
-        for item in items:
+        while items:
+            item = items.pop()  # each keeps what `stat` told, and a directory may hold a million
             if item.name.startswith("."):
                 continue
             name = prefix + item.name
