@@ -18,7 +18,15 @@ from reprocess.plan import Plan
 from reprocess.stores.layout import damaged_metadata
 from reprocess.stores.lock import Heartbeat, Lock, acquire, guard
 from reprocess.stores.objects import ObjectStore
-from reprocess.stores.records import Block, Listing, Records, cube_block, day_block, read_layout
+from reprocess.stores.records import (
+    Block,
+    Listing,
+    Records,
+    cube_block,
+    day_block,
+    only_fingerprint,
+    read_layout,
+)
 from reprocess.years import mend_years
 
 CUBE_LOCK_WAIT_S = 120.0
@@ -148,13 +156,13 @@ def _day_facts(
     for name in days:
         day = date.fromisoformat(name)
         block = day_block("frames", "", day)
-        found = listing.get(block, [])
-        if len(found) != 1:
+        frames = only_fingerprint(listing.get(block, ()))
+        if frames is None:
             continue
         result = job.execution.results.get(day)
         if result is not None and result.ledger is not None:
             ledger = dict(result.ledger)
         else:
-            ledger = ledger_of_day(records, listing, block, found[0], known)
-        facts[name] = {"frames": found[0], "ledger": ledger}
+            ledger = ledger_of_day(records, listing, block, frames, known)
+        facts[name] = {"frames": frames, "ledger": ledger}
     return facts

@@ -14,7 +14,7 @@ from reprocess.campaign import Campaign, StoreAccess, campaign_from_mapping
 from reprocess.errors import ReprocessError, StoreError
 from reprocess.findings import Verification
 from reprocess.stores.objects import ObjectStore, open_objects
-from reprocess.stores.records import HALF, MARKS, Records, half_digest, record_key
+from reprocess.stores.records import HALF, Records, half_digest, only_fingerprint, record_key
 from reprocess.stores.sealed import unseal
 
 
@@ -84,11 +84,12 @@ def _check_archive(
     seen: set[str] = set()
     changed: dict[str, str] = {}
     for block, found in sorted(records.list([year]).items()):
-        if block.stage != "frames" or len(found) != 1 or found[0] in MARKS:
+        fingerprint = only_fingerprint(found)
+        if block.stage != "frames" or fingerprint is None:
             continue
         seen.add(block.day)
         try:
-            rows = records.read(block, found[0]).facts["frames"]
+            rows = records.read(block, fingerprint).facts["frames"]
         except StoreError:
             continue
         entries = days.get(block.day, [])
@@ -96,9 +97,9 @@ def _check_archive(
         there = {entry.name for entry in entries}
         if listed == [entry.name for entry in entries]:
             kept = DayInputs(entries, [row[1] for row in rows], np.zeros(len(rows), bool))
-            if half_digest(kept.hash()) != found[0][:HALF]:
+            if half_digest(kept.hash()) != fingerprint[:HALF]:
                 verification.add(
-                    "ledger", record_key(block, found[0]), block,
+                    "ledger", record_key(block, fingerprint), block,
                     "the names, times and digests that it lists are not those of its fingerprint",
                 )  # fmt: skip
         else:

@@ -39,6 +39,7 @@ from reprocess.stores.records import (
     half_digest,
     layout_key,
     layout_mark_key,
+    only_fingerprint,
     read_layout,
 )
 
@@ -247,7 +248,8 @@ def _give_up(
             )
             continue
         found = listing.get(block, [])
-        if task is not None and block in task.todo and len(found) == 1:
+        committed = only_fingerprint(found)
+        if task is not None and block in task.todo and committed is not None:
             repair.left[str(block)] = (
                 f"a run would make it otherwise than it was ({task.todo[block]}); what is stored "
                 f"stays as it is, run the campaign to have it as the archive is now"
@@ -259,8 +261,8 @@ def _give_up(
                 "it is, delete it by hand if it is not wanted"
             )
             continue
-        if len(found) == 1:
-            records.delete(block, found)
+        if committed is not None:
+            records.delete(block, [committed])
         days.add(day)
     return days
 

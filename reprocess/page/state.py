@@ -246,8 +246,9 @@ def _profiles(
     """Compute profile of the first committed evidence block of each label and year."""
     first: dict[tuple[str, int], tuple[Block, str]] = {}
     for block in sorted(listing):
-        if block.stage == "evidence" and block.label in labels and len(listing[block]) == 1:
-            first.setdefault((block.label, block.year), (block, listing[block][0]))
+        one = only_fingerprint(listing[block])
+        if block.stage == "evidence" and block.label in labels and one is not None:
+            first.setdefault((block.label, block.year), (block, one))
     found: dict[str, dict[str, list[int]]] = {}
     for (label, year), (block, fingerprint) in first.items():
         try:

@@ -101,6 +101,16 @@ def acquire(objects: ObjectStore, name: str, run_id: str, report: Callable[[str]
     return lock
 
 
+def guard(objects: ObjectStore, *locks: Lock) -> Callable[[], None]:
+    """What raises `LockLost` once another run has taken one of these locks over."""
+
+    def check() -> None:
+        for lock in locks:
+            lock.token.check(objects)
+
+    return check
+
+
 def holder(objects: ObjectStore, name: str) -> str | None:
     """Say which live run holds a lock; None if none does."""
     number = max(_numbers(objects, name), default=0)
@@ -205,13 +215,3 @@ def _decode(objects: ObjectStore, key: str) -> dict[str, Any]:
 def _number(value: object) -> float:
     """A number out of a lock, 0 for anything that no run writes there."""
     return float(value) if isinstance(value, int | float) and 0 <= value < 2**40 else 0.0
-
-
-def guard(objects: ObjectStore, *locks: Lock) -> Callable[[], None]:
-    """What raises `LockLost` once another run has taken one of these locks over."""
-
-    def check() -> None:
-        for lock in locks:
-            lock.token.check(objects)
-
-    return check

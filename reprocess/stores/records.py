@@ -169,8 +169,10 @@ class Records:
         the next run, nothing else tells that half of it may be there.
         """
         self.mark(block, UNFINISHED)
-        found = self.list([block.year]).get(block, [])
-        self.delete(block, [f for f in found if f != UNFINISHED])
+        mark = record_key(block, UNFINISHED)
+        for key in self._keys(block):
+            if key != mark:
+                self._objects.delete(key)
 
     def finish(self, block: Block) -> None:
         """Take the mark of `begin` off, after the block's record was written."""
@@ -183,11 +185,13 @@ class Records:
 
     def delete_all(self, block: Block) -> None:
         """Take back every record of a block, whatever a plan knew of them."""
-        prefix = record_key(block, "").rpartition("/")[0]
-        start = f"{prefix}/{block.day}."
-        for key in list(self._objects.keys(prefix)):
-            if key.startswith(start):
-                self._objects.delete(key)
+        for key in self._keys(block):
+            self._objects.delete(key)
+
+    def _keys(self, block: Block) -> tuple[str, ...]:
+        directory = record_key(block, "").rpartition("/")[0]
+        start = f"{directory}/{block.day}."
+        return tuple(key for key in self._objects.keys(directory) if key.startswith(start))
 
     def read_settings(self, name: str) -> dict[str, Any] | None:
         """The settings that `frames` or a detector's label was first run with, or None.

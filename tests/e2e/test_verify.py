@@ -456,7 +456,8 @@ def test_everything_damaged_at_once(copy):
     assert copy.keys() == before
 
 
-def test_a_run_that_died_in_the_middle_is_unfinished(copy, monkeypatch):
+@pytest.mark.parametrize("set_right", [lambda tiny: tiny.run(), repair], ids=["run", "repair"])
+def test_a_run_that_died_in_the_middle_is_unfinished(copy, monkeypatch, set_right):
     from reprocess.stores.records import Records
 
     copy.put("2021-12-30", "12:00")
@@ -474,7 +475,7 @@ def test_a_run_that_died_in_the_middle_is_unfinished(copy, monkeypatch):
     verdict = verify(copy.store)
     assert verdict.code == 1
     assert all("2021" in f["where"] for f in verdict.findings)
-    assert copy.run().code == 0
+    assert set_right(copy).code == 0
     assert verify(copy.store).code == 0
     copy.check_identity()
 
