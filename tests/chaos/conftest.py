@@ -1,16 +1,20 @@
 """A tiny campaign to be run again and again on a store that misbehaves."""
 
+import hashlib
 import os
-import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from reprocess.campaign import StoreAccess
 from reprocess.stores import lock as lock_module
 from reprocess.stores.objects import open_objects
+from reprocess.stores.s3 import S3Bucket, is_s3
 
 FREE = ("runs/", "failures/", "locks/")
+REQUESTS_AT_ONCE = 8
 
 
 @pytest.fixture(scope="session")
@@ -39,29 +43,52 @@ class Scenario:
         self.incarnation = 0
         self.first = {}
         self.wanted = {}
+        self._by_tag = {}
 
     def objects(self):
         return open_objects(self.url)
 
     def fill(self, contents=None):
         """Make the store hold what the scenario begins with, or other objects."""
-        objects = self.objects()
-        objects.delete_tree("")
-        if "://" not in self.url:
-            shutil.rmtree(self.url, ignore_errors=True)
-        for key, data in (self.first if contents is None else contents).items():
-            objects.write(key, data)
+        contents = self.first if contents is None else contents
+        objects, there = self.objects(), self.everything()
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            list(pool.map(objects.delete, there.keys() - contents.keys()))
+            new = [key for key, data in contents.items() if there.get(key) != data]
+            list(pool.map(objects.write, new, (contents[key] for key in new)))
 
     def everything(self):
+        """Every object's bytes, by key."""
         objects = self.objects()
-        return {key: objects.read(key) for key in objects.keys("")}
+        if not is_s3(self.url):
+            return {key: objects.read(key) for key in objects.keys("")}
+        # A listing tells the MD5 of each object: bytes that were seen before are not fetched again.
+        pages = S3Bucket(self.url, StoreAccess(), "store").pages("")
+        tags = {found.key: found.tag for page, _ in pages for found in page}
+        new = {tag: key for key, tag in tags.items() if tag not in self._by_tag}
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            for tag, data in zip(new, pool.map(objects.read, new.values()), strict=True):
+                assert hashlib.md5(data).hexdigest() == tag
+                self._by_tag[tag] = data
+        return {key: self._by_tag[tag] for key, tag in tags.items()}
 
     def keys(self):
         """What two equal runs must agree on."""
         return {k: data for k, data in self.everything().items() if not k.startswith(FREE)}
 
-    def check(self):
-        self.same_keys(self.keys(), self.wanted)
+    def check(self, told=""):
+        """The store holds what is wanted; `told` begins the message if not."""
+        try:
+            self.same_keys(self.keys(), self.wanted)
+        except AssertionError as error:
+            raise AssertionError(f"{told}: {error}") from error
+
+    def check_next_run(self, told):
+        """The next run ends well and leaves what is wanted."""
+        outcome = self.run()
+        said = f"{told}: the next run: exit code {outcome.code}: {outcome.err}{outcome.out}"
+        assert outcome.code == 0, said
+        self.check(f"{told}: after the next run")
 
     def run(self, *arguments, wrap=None):
         """One run, on a store that is wrapped; its process is another than the last one's."""

@@ -148,12 +148,7 @@ def taken_over(scenario, changed, moment_class, step, after, *texts):
             break
         codes.append(outcome.code)
         yield moment, outcome
-        resumed = scenario.run()
-        assert resumed.code == 0, f"{moment.key}: {resumed.err}"
-        try:
-            scenario.check()
-        except AssertionError as error:
-            raise AssertionError(f"taken over at {moment.key}: {error}") from error
+        scenario.check_next_run(f"taken over at {moment.key}")
     logging.getLogger("chaos").info(
         "%s: taken over %s %d of %d writes; the orphan ended with 1 in %d, 0 in %d",
         moment_class.__name__, "after" if after else "before", len(codes), number,
