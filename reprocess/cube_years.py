@@ -15,8 +15,8 @@ from reprocess.execute import Execution
 from reprocess.history import Job
 from reprocess.ledger import ledger_of_day
 from reprocess.plan import Plan
-from reprocess.stores.layout import damaged_metadata
 from reprocess.stores.lock import Heartbeat, Lock, acquire, guard
+from reprocess.stores.metadata import damaged_metadata
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import (
     Block,

@@ -14,7 +14,7 @@ from reprocess.campaign import Campaign, Difference
 from reprocess.detectors.noise import estimate_noise, sweep_thresholds
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.calibration import epoch_geometry
-from reprocess.stores.layout import DayReader
+from reprocess.stores.days import DayReader
 from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Records, day_block
 

@@ -27,8 +27,8 @@ from reprocess.history import Job, new_run_id
 from reprocess.job import run_job
 from reprocess.plan import Plan, plan_archive
 from reprocess.request import Request
-from reprocess.stores.layout import finish_layout, lay_out, metadata_digests, write_objects
 from reprocess.stores.lock import Heartbeat, Lock, acquire
+from reprocess.stores.metadata import finish_layout, lay_out, metadata_digests, write_objects
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import (
     HALF,

@@ -31,7 +31,8 @@ from reprocess.archive.pattern import NamePattern
 from reprocess.archive.readers.reader import FrameHeader, Image, Reader, load_reader
 from reprocess.campaign import Campaign
 from reprocess.errors import UnreadableFrame
-from reprocess.stores.layout import NOT_ACQUIRED_US, DayReader, DayWriter, chunk_slots
+from reprocess.stores.days import DayReader, DayWriter
+from reprocess.stores.layout import NOT_ACQUIRED_US, chunk_slots
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import Records, day_block
 

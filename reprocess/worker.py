@@ -32,13 +32,8 @@ from reprocess.geometry.ephemeris import moon_elevation_deg, sun_elevation_deg
 from reprocess.geometry.magnetic import mlt_hours
 from reprocess.plan import Task
 from reprocess.sources import ArchiveDay, StoredDay, latest, one_ahead
-from reprocess.stores.layout import (
-    NOT_ACQUIRED_US,
-    DayReader,
-    DayWriter,
-    YearLayout,
-    erase_day,
-)
+from reprocess.stores.days import DayReader, DayWriter, erase_day
+from reprocess.stores.layout import NOT_ACQUIRED_US, YearLayout
 from reprocess.stores.lock import LockToken
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import (

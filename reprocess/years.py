@@ -13,8 +13,9 @@ from reprocess.campaign import Campaign
 from reprocess.history import Job
 from reprocess.plan import Task
 from reprocess.request import recomputed
-from reprocess.stores.layout import YearLayout, finish_layout, lay_out, mend
+from reprocess.stores.layout import YearLayout
 from reprocess.stores.lock import Lock, guard
+from reprocess.stores.metadata import finish_layout, lay_out, mend
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import UNFINISHED, Records, layout_mark_key, mark_layout
 

@@ -132,7 +132,7 @@ MUTANTS = (
     Mutant(
         "an orphaned driver leaves no mark",
         f"{ORPHANS}::test_a_driver_taken_over_while_it_lays_years_out_leaves_nothing_wrong",
-        (("stores/layout.py", "        mark_layout(objects, path, OVERWRITTEN)\n", ""),),
+        (("stores/metadata.py", "        mark_layout(objects, path, OVERWRITTEN)\n", ""),),
     ),
     Mutant(
         "the cache of hashes is trusted unseen",
@@ -182,7 +182,7 @@ MUTANTS = (
     Mutant(
         "a year that lost its frames before it was begun stays laid out",
         f"{INCREMENTAL}::test_a_year_that_was_laid_out_and_then_left_the_archive",
-        (("stores/layout.py", "    mark_layout(objects, layout.path, UNFINISHED)\n", ""),),
+        (("stores/metadata.py", "    mark_layout(objects, layout.path, UNFINISHED)\n", ""),),
     ),
     Mutant(
         "a year that is half removed stays so",
@@ -197,7 +197,7 @@ MUTANTS = (
     Mutant(
         "no mark on a year that is being laid out",
         f"{TAKEN_BACK}[lens]",
-        (("stores/layout.py", "    mark_layout(objects, layout.path, UNFINISHED)\n", ""),),
+        (("stores/metadata.py", "    mark_layout(objects, layout.path, UNFINISHED)\n", ""),),
     ),
     Mutant(
         "the mark on a year goes before its days are done",

@@ -35,7 +35,8 @@ from reprocess.cube.tables import GroupKeys, GroupTable, as_table, month_table, 
 from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stages import detections_path
-from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year, metadata_digests
+from reprocess.stores.layout import NOT_ACQUIRED_US, days_in_year
+from reprocess.stores.metadata import metadata_digests
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Records, day_block, only_fingerprint
 from reprocess.stores.zarrview import ZarrView

@@ -37,14 +37,9 @@ from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import LayoutDamaged, LockLost, StoreError
 from reprocess.geometry.calibration import cell_places, epoch_geometry, magnetic_epoch
 from reprocess.stores.ahead import ahead
-from reprocess.stores.layout import (
-    NOT_ACQUIRED_US,
-    Coordinate,
-    DayReader,
-    forget_layout,
-    write_coordinate,
-    write_objects,
-)
+from reprocess.stores.days import DayReader
+from reprocess.stores.layout import NOT_ACQUIRED_US, Coordinate, write_coordinate
+from reprocess.stores.metadata import forget_layout, write_objects
 from reprocess.stores.objects import MemoryObjects, ObjectStore
 from reprocess.stores.records import (
     HALF,

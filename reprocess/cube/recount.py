@@ -15,7 +15,7 @@ from reprocess.cube.count import MONTHS, OUTCOMES
 from reprocess.cube.groups import count_occurrence
 from reprocess.cube.publish import CUBE_PATH
 from reprocess.errors import StoreError
-from reprocess.stores.layout import metadata_digests
+from reprocess.stores.metadata import metadata_digests
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import Records, only_fingerprint
 from reprocess.stores.zarrview import ZarrView

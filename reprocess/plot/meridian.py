@@ -17,7 +17,8 @@ from reprocess.geometry.calibration import magnetic_epoch
 from reprocess.geometry.magnetic import magnetic_north_azimuth_deg
 from reprocess.geometry.skymap import processed_pixel
 from reprocess.plot.stored import Stored
-from reprocess.stores.layout import NOT_ACQUIRED_US, DayReader, chunk_slots
+from reprocess.stores.days import DayReader
+from reprocess.stores.layout import NOT_ACQUIRED_US, chunk_slots
 
 ANGLES = np.arange(-89.5, 90.0)
 """Zenith angles along the meridian, degrees: south negative, north positive."""

@@ -22,7 +22,7 @@ from reprocess.campaign import Campaign, StoreAccess, campaign_from_mapping
 from reprocess.cube.selection import attributes
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.request import differences
-from reprocess.stores.layout import DayReader
+from reprocess.stores.days import DayReader
 from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Listing, Record, Records, day_block, only_fingerprint
 from reprocess.stores.zarrview import ZarrView

@@ -22,7 +22,8 @@ from reprocess.scoring.cells import cell_colours
 from reprocess.scoring.levels import difference_levels, network_levels
 from reprocess.simulate.score_cells import TruthCells, truth_cells
 from reprocess.simulate.truth import DayTruth
-from reprocess.stores.layout import NOT_ACQUIRED_US, DayReader, chunk_slots
+from reprocess.stores.days import DayReader
+from reprocess.stores.layout import NOT_ACQUIRED_US, chunk_slots
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import Block, Records, day_block
 

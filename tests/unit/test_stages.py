@@ -8,7 +8,7 @@ from reprocess import stages
 from reprocess.campaign import campaign_from_mapping
 from reprocess.detectors.networks import build_network
 from reprocess.detectors.weights import save_network
-from reprocess.stores.layout import lay_out
+from reprocess.stores.metadata import lay_out
 from reprocess.stores.objects import MemoryObjects
 from reprocess.stores.records import HALF
 

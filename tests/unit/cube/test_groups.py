@@ -11,16 +11,16 @@ from reprocess.cube import groups
 from reprocess.cube.count import count_year
 from reprocess.cube.groups import count_occurrence
 from reprocess.errors import ConfigurationError, StoreError
+from reprocess.stores.days import DayWriter
 from reprocess.stores.layout import (
     ACQUIRED,
     NOT_ACQUIRED_US,
     Coordinate,
-    DayWriter,
     Variable,
     YearLayout,
     day_start,
-    lay_out,
 )
+from reprocess.stores.metadata import lay_out
 from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Record, Records, day_block
 

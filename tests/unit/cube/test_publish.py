@@ -9,7 +9,9 @@ from reprocess.cube.count import OUTCOMES
 from reprocess.cube.open import open_cube
 from reprocess.cube.publish import publish_year, shape_cube
 from reprocess.errors import LockLost
-from reprocess.stores.layout import NOT_ACQUIRED_US, DayWriter, lay_out
+from reprocess.stores.days import DayWriter
+from reprocess.stores.layout import NOT_ACQUIRED_US
+from reprocess.stores.metadata import lay_out
 from reprocess.stores.objects import LocalObjects
 from reprocess.stores.records import (
     MARKS,

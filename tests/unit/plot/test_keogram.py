@@ -10,7 +10,7 @@ from reprocess.plot.keogram import draw_keogram, keogram_figure
 from reprocess.plot.meridian import ANGLES, NO_FRAME, OK, UNREADABLE, read_day
 from reprocess.plot.stored import Stored
 from reprocess.stages import detections_path
-from reprocess.stores.layout import DayReader
+from reprocess.stores.days import DayReader
 
 SLOTS = [0, 1, 2, 3, 5, 6]
 DAY = "2021-12-30"

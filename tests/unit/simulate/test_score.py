@@ -19,7 +19,8 @@ from reprocess.simulate.archive import sample_text
 from reprocess.simulate.score import format_score, score_sample
 from reprocess.simulate.score_cells import truth_cells
 from reprocess.simulate.truth import FORMS_MAX, DayTruth, save_day
-from reprocess.stores.layout import DayWriter, lay_out
+from reprocess.stores.days import DayWriter
+from reprocess.stores.metadata import lay_out
 from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Record, Records, day_block
 

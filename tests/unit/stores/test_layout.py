@@ -7,21 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprocess.errors import LockLost, StoreError
+from reprocess.stores.days import DayReader, DayWriter
 from reprocess.stores.layout import (
     ACQUIRED,
     NOT_ACQUIRED_US,
     Coordinate,
-    DayReader,
-    DayWriter,
     Variable,
     YearLayout,
     chunk_slots,
     day_start,
     days_in_year,
-    finish_layout,
-    lay_out,
     status_variable,
 )
+from reprocess.stores.metadata import finish_layout, lay_out
 from reprocess.stores.objects import LocalObjects, MemoryObjects
 from reprocess.stores.records import marked_layouts
 from reprocess.stores.zarrview import digest
