@@ -18,7 +18,7 @@ from typing import Any
 import zarr
 
 from reprocess import stages
-from reprocess.cube.publish import CUBE_PATH
+from reprocess.cube.shape import CUBE_PATH
 from reprocess.errors import ConfigurationError
 from reprocess.history import new_run_id
 from reprocess.stores.layout import days_in_year

@@ -9,7 +9,8 @@ from typing import Any
 
 from reprocess import stages
 from reprocess.campaign import Campaign
-from reprocess.cube.publish import CUBE_PATH, publish_year, shape_cube
+from reprocess.cube.publish import publish_year
+from reprocess.cube.shape import CUBE_PATH, shape_cube
 from reprocess.errors import LockHeld, StoreError
 from reprocess.execute import Execution
 from reprocess.history import Job

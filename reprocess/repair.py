@@ -19,7 +19,7 @@ from reprocess.archive.catalogue import Catalogue, scan
 from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import SeenDays
 from reprocess.campaign import Campaign
-from reprocess.cube.publish import CUBE_PATH, cube_objects
+from reprocess.cube.shape import CUBE_PATH, cube_objects
 from reprocess.errors import ArchiveError, ConfigurationError, LockHeld, StoreError
 from reprocess.execute import Progress
 from reprocess.findings import Finding, Verification

@@ -25,8 +25,8 @@ import zarr
 from reprocess.archive.frames import FrameStatus
 from reprocess.archive.inputs import Column
 from reprocess.campaign import Campaign, FlagTable, StoreAccess
-from reprocess.cube.publish import CUBE_PATH
 from reprocess.cube.recount import recount_year
+from reprocess.cube.shape import CUBE_PATH
 from reprocess.detectors.detector import EvidenceStatus
 from reprocess.errors import ConfigurationError, ReprocessError, StoreError
 from reprocess.findings import Verification

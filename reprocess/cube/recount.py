@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reprocess.campaign import FlagTable
 from reprocess.cube.count import MONTHS, OUTCOMES
 from reprocess.cube.groups import count_occurrence
-from reprocess.cube.publish import CUBE_PATH
+from reprocess.cube.shape import CUBE_PATH
 from reprocess.errors import StoreError
 from reprocess.stores.metadata import metadata_digests
 from reprocess.stores.objects import ObjectStore

@@ -20,7 +20,7 @@ from reprocess.archive.inputs import Column
 from reprocess.campaign import Campaign, Settings, load_campaign
 from reprocess.clusters.profiles import LocalProfile, SlurmProfile
 from reprocess.cube.count import OUTCOMES
-from reprocess.cube.publish import shape_cube
+from reprocess.cube.shape import shape_cube
 from reprocess.plan import Reason
 from reprocess.stores.layout import YearLayout
 from reprocess.stores.objects import MemoryObjects

@@ -7,7 +7,8 @@ from reprocess import stages
 from reprocess.campaign import campaign_from_mapping
 from reprocess.cube.count import OUTCOMES
 from reprocess.cube.open import open_cube
-from reprocess.cube.publish import publish_year, shape_cube
+from reprocess.cube.publish import publish_year
+from reprocess.cube.shape import shape_cube
 from reprocess.errors import LockLost
 from reprocess.stores.days import DayWriter
 from reprocess.stores.layout import NOT_ACQUIRED_US
