@@ -255,10 +255,10 @@ def _verify(options: argparse.Namespace) -> int:
     import logging
 
     from reprocess.campaign import load_campaign
-    from reprocess.reconcile import reconcile
-    from reprocess.repair import repair_store
     from reprocess.report import CheckLine, ProgressLine
-    from reprocess.verify import verify_store
+    from reprocess.verification.reconcile import reconcile
+    from reprocess.verification.repair import repair_store
+    from reprocess.verification.verify import verify_store
 
     run.log_to_stderr()
     years, access = years_of(options), access_of(options)

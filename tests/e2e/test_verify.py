@@ -12,9 +12,9 @@ import pytest
 
 from reprocess import cli
 from reprocess.cube.open import open_cube
-from reprocess.reconcile import reconcile
 from reprocess.stores.sealed import seal, unseal
-from reprocess.verify import verify_store
+from reprocess.verification.reconcile import reconcile
+from reprocess.verification.verify import verify_store
 
 DAYS = ("2021-12-30", "2021-12-31", "2022-01-01")
 EVERY = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"

@@ -22,7 +22,6 @@ from reprocess.campaign import Campaign
 from reprocess.cube.shape import CUBE_PATH, cube_objects
 from reprocess.errors import ArchiveError, ConfigurationError, LockHeld, StoreError
 from reprocess.execute import Progress
-from reprocess.findings import Finding, Verification
 from reprocess.history import Job, new_run_id
 from reprocess.job import run_job
 from reprocess.plan import Plan, plan_archive
@@ -42,6 +41,7 @@ from reprocess.stores.records import (
     only_fingerprint,
     read_layout,
 )
+from reprocess.verification.findings import Finding, Verification
 
 DAILY = ("frames", "evidence", "detections")
 MENDED = ("metadata", "settings", "failed")

@@ -5,17 +5,15 @@ coordinates; each of these documents carries its own digest. So one changed bit 
 `records/`, `frames/`, `evidence/`, `detections/` or `occurrence.zarr` is found, and told by block.
 Then the records are held against each other and against what they count, the cube is counted
 again from the detections, and, where the archive can be reached, the ledger is compared with it.
-Nothing is written. `reprocess.repair` does what is found again.
+Nothing is written. `reprocess.verification.repair` does what is found again.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from itertools import product
 from typing import Any
 
@@ -29,8 +27,6 @@ from reprocess.cube.recount import recount_year
 from reprocess.cube.shape import CUBE_PATH
 from reprocess.detectors.detector import EvidenceStatus
 from reprocess.errors import ConfigurationError, ReprocessError, StoreError
-from reprocess.findings import Verification
-from reprocess.stages import detections_path, evidence_path, frames_path
 from reprocess.stores.layout import days_in_year
 from reprocess.stores.lock import holder
 from reprocess.stores.objects import ObjectStore, open_objects
@@ -49,22 +45,15 @@ from reprocess.stores.records import (
     layout_mark_key,
     marked_layouts,
     only_fingerprint,
-    parse_key,
     read_layout,
     record_key,
 )
 from reprocess.stores.sealed import seal, unseal
 from reprocess.stores.zarrview import ZarrView, digest
+from reprocess.verification.findings import Verification
+from reprocess.verification.inventory import Inventory, chunk_along_time, day_of_chunk, hierarchy_of
 
 READ_THREADS = 8
-_HIERARCHY = re.compile(
-    r"(?P<path>(?P<stage>frames|evidence|detections)/(?:(?P<label>[a-z0-9][a-z0-9_-]*)/)?"
-    r"(?P<year>[0-9]{4})\.zarr|occurrence\.zarr)/(?P<inside>.+)"
-)
-_BESIDE = ("runs/", "locks/", "failures/")
-"""Where objects lie that tell about runs; they are no part of the result."""
-
-
 Progress = Callable[[int, int], None]
 """Told how many of how many objects have been read."""
 
@@ -100,7 +89,7 @@ def verify_store(
     if access is None and campaign is not None:
         access = campaign.store_access
     objects = open_objects(store_url, access)
-    store = _Inventory.take(objects)
+    store = Inventory.take(objects)
     if not store.blocks and not store.hierarchies:
         raise ConfigurationError(
             f"{store_url}: found no records and no Zarr stores, expected the store of a campaign; "
@@ -133,62 +122,11 @@ def verify_store(
     return result
 
 
-@dataclass
-class _Inventory:
-    """The keys of a store, by what they belong to."""
-
-    blocks: dict[Block, list[str]] = field(default_factory=dict)
-    hierarchies: dict[str, list[str]] = field(default_factory=dict)
-    layouts: set[str] = field(default_factory=set)
-    settings: list[str] = field(default_factory=list)
-    beside: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-
-    @classmethod
-    def take(cls, objects: ObjectStore) -> _Inventory:
-        found = cls()
-        for key in objects.keys(""):
-            parsed = parse_key(key)
-            inside = _HIERARCHY.fullmatch(key)
-            if parsed is not None:
-                found.blocks.setdefault(parsed[0], []).append(parsed[1])
-            elif inside is not None and bool(inside["label"]) == (
-                inside["stage"] in ("evidence", "detections")
-            ):
-                found.hierarchies.setdefault(inside["path"], []).append(key)
-            elif key.startswith("records/layout/"):
-                found.layouts.add(key)
-            elif re.fullmatch(r"records/settings/[a-z0-9_-]+\.json", key):
-                found.settings.append(key)
-            elif key.startswith(_BESIDE):
-                found.beside.append(key)
-            else:
-                found.unknown.append(key)
-        return found
-
-    @property
-    def years(self) -> tuple[int, ...]:
-        inside = (self.year(path) for path in self.hierarchies)
-        return tuple(sorted({b.year for b in self.blocks} | {y for y in inside if y is not None}))
-
-    @staticmethod
-    def year(path: str) -> int | None:
-        """The year of a hierarchy; None for the cube."""
-        return None if path == CUBE_PATH else int(path[-9:-5])
-
-    def of(self, stage: str, year: int) -> dict[Block, list[str]]:
-        return {
-            block: self.blocks[block]
-            for block in sorted(self.blocks)
-            if block.stage == stage and block.year == year
-        }
-
-
 class _Check:
     def __init__(
         self,
         objects: ObjectStore,
-        store: _Inventory,
+        store: Inventory,
         result: Verification,
         pool: ThreadPoolExecutor,
         on_progress: Progress,
@@ -210,7 +148,7 @@ class _Check:
         paths = [p for p in sorted(self.store.hierarchies) if self.store.year(p) == year]
         for stage in ("frames", "evidence", "detections"):
             for block in self.store.of(stage, year):
-                path = _path(block)
+                path = hierarchy_of(block)
                 if path not in paths:
                     paths.append(path)
         for path in paths:
@@ -304,7 +242,7 @@ class _Check:
         for key in sorted(left):
             if not self.objects.exists(key):
                 continue
-            day = None if group is None else _day_of(path, key, group)
+            day = None if group is None else day_of_chunk(path, key, group)
             if day is None:
                 self.result.add("stray", key, where, "no record covers it")
                 continue
@@ -578,20 +516,12 @@ class _Check:
         if path == CUBE_PATH:
             return [key for key in left if "/c/" in key]
         day = date.fromisoformat(block.day)
-        return [key for key in left if _day_of(path, key, group) == day]
+        return [key for key in left if day_of_chunk(path, key, group) == day]
 
     def _along_time(self, path: str, key: str) -> bool:
         group = self._open(path)
         name = key[len(path) + 1 :].partition("/c/")[0]
-        return group is not None and name != "time" and _along_time(group, name) is not None
-
-
-def _path(block: Block) -> str:
-    if block.stage == "frames":
-        return frames_path(block.year)
-    if block.stage == "evidence":
-        return evidence_path(block.label, block.year)
-    return detections_path(block.label, block.year)
+        return group is not None and name != "time" and chunk_along_time(group, name) is not None
 
 
 def _committed(detections: Mapping[Block, Sequence[str]]) -> dict[str, dict[str, str]]:
@@ -602,33 +532,6 @@ def _committed(detections: Mapping[Block, Sequence[str]]) -> dict[str, dict[str,
         if fingerprint is not None:
             days.setdefault(block.day, {})[block.label] = fingerprint
     return days
-
-
-def _along_time(group: zarr.Group, name: str) -> int | None:
-    """Slots in a chunk of an array along `time`; None for any other."""
-    try:
-        array = group[name]
-    except KeyError:
-        return None
-    if not isinstance(array, zarr.Array):
-        return None
-    dims = getattr(array.metadata, "dimension_names", None) or ()
-    return int(array.chunks[0]) if dims[:1] == ("time",) else None
-
-
-def _day_of(path: str, key: str, group: zarr.Group) -> date | None:
-    """The UTC day of a chunk of a year store; None for what is no chunk along `time`."""
-    name, separator, index = key[len(path) + 1 :].partition("/c/")
-    slots = _along_time(group, name) if separator and name != "time" else None
-    first = index.partition("/")[0]
-    if slots is None or not first.isdecimal():
-        return None
-    year = int(path[-9:-5])
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    per_day = array.shape[0] // days_in_year(year)
-    day = int(first) * slots // max(1, per_day)
-    return date(year, 1, 1) + timedelta(days=day) if day < days_in_year(year) else None
 
 
 def _some(items: Sequence[str]) -> str:

@@ -12,10 +12,10 @@ from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.inputs import DayInputs
 from reprocess.campaign import Campaign, StoreAccess, campaign_from_mapping
 from reprocess.errors import ReprocessError, StoreError
-from reprocess.findings import Verification
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import HALF, Records, half_digest, only_fingerprint, record_key
 from reprocess.stores.sealed import unseal
+from reprocess.verification.findings import Verification
 
 
 def reconcile(
