@@ -130,9 +130,12 @@ start_mon() {
 }
 
 # Both are asked for again in the loop: one that was just killed may not be quite dead yet.
+# The monitor holds a killed OSD for up until it misses it, and a process is there for a moment after
+# it was killed: so the address must end in the process id, and what is there must answer.
 up_osd() {
     alive osd || ceph-osd -i 0 --pid-file "$dir/run/osd.pid"
-    ceph osd stat --connect-timeout 5 | grep -q " 1 up"
+    ceph osd dump --connect-timeout 5 | grep -q "^osd\.0 up .*/$(cat "$dir/run/osd.pid")[],]" &&
+        timeout 5 ceph tell osd.0 version
 }
 
 up_rgw() {
