@@ -6,7 +6,7 @@ import numpy as np
 
 from reprocess.simulate.grid import Floats, SkyGrid, ground_distance_km, sample_texture, smoothstep
 from reprocess.simulate.grid import texture as random_texture
-from reprocess.simulate.scene import CloudKind, Sky
+from reprocess.simulate.scene import CloudKind, CloudLamp, Sky
 
 AIRGLOW_KM = 96.0
 
@@ -46,7 +46,21 @@ def cloud_shine(sky: Sky, grid: SkyGrid) -> Floats:
         toward = 0.5 + 0.5 * np.cos(away) * grid.zenith_deg / 90.0
         lit = np.float32(sky.cloud_light * sky.cloud_lit) * toward**3
         shine = shine + np.multiply.outer(lit, np.asarray(sky.cloud_lit_colour, np.float32))
+    for number, lamp in enumerate(sky.cloud_lamps):
+        lit = np.float32(sky.cloud_light) * _lamp_light(sky, grid, lamp, number)
+        shine = shine + np.multiply.outer(lit, np.asarray(lamp.colour, np.float32))
     return np.asarray(shine, np.float32)
+
+
+def _lamp_light(sky: Sky, grid: SkyGrid, lamp: CloudLamp, number: int) -> Floats:
+    """Light (n,) of one lamp on the base of the cloud: 1 / (1 + d^2)^2 of a flat layer over it."""
+    range_ = np.tan(np.radians(np.minimum(grid.zenith_deg, 88.0)))
+    azimuth = np.radians(lamp.azimuth_deg)
+    east = range_ * np.sin(grid.azimuth_rad) - np.float32(lamp.distance * np.sin(azimuth))
+    north = range_ * np.cos(grid.azimuth_rad) - np.float32(lamp.distance * np.cos(azimuth))
+    light = lamp.brightness / (1.0 + (east**2 + north**2) / lamp.reach**2) ** 2
+    uneven = _cloud_texture(sky, grid, sky.cloud_seed + 7 + number, 3.2, 0.7) - 0.5
+    return np.asarray(light * (1.0 + 2.0 * lamp.uneven * uneven), np.float32)
 
 
 def airglow_bands(sky: Sky, grid: SkyGrid) -> Floats:

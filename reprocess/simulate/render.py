@@ -103,8 +103,7 @@ def render(scene: Scene) -> Rendered:
     camera, size = scene.camera, scene.camera.size_px
     grid = camera_grid(camera, size // 2)
     back = background(scene.sky, grid)
-    dim = (1.0 - camera.vignetting * (grid.zenith_deg / 90.0) ** 2)[:, None]
-    dim = (dim * camera.gain).astype(np.float32)
+    dim = camera.gain * _dimmed(camera, grid)[:, None]
     colours = _colour_matrix(camera)
     sky_light = back.light @ colours * dim
     arriving = back.transmission
@@ -166,6 +165,16 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
     if not done:
         raise ValueError(f"cannot encode a picture of shape {image.shape}")
     return bytes(data)
+
+
+def _dimmed(camera: Camera, grid: SkyGrid) -> Floats:
+    """Share (n,) of the light that vignetting leaves."""
+    east, north = camera.vignetting_center
+    out = grid.zenith_deg / 90.0
+    away = (out * np.sin(grid.azimuth_rad) - east) ** 2 + (
+        out * np.cos(grid.azimuth_rad) - north
+    ) ** 2
+    return np.asarray(np.maximum(1.0 - camera.vignetting * away, 0.03), np.float32)
 
 
 def _colour_matrix(camera: Camera) -> Floats:

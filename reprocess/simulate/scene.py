@@ -79,6 +79,8 @@ class Camera:
     noise_blur_px: float = 0.5
     vignetting: float = 0.3
     """Light lost at the horizon, share."""
+    vignetting_center: tuple[float, float] = (0.0, 0.0)
+    """Where the least light is lost: east and north of the zenith, in 90 degrees."""
     colour_mix: float = 0.2
     """0 keeps the line colours pure, 1 is grey."""
     white: Colour = (1.0, 1.0, 1.0)
@@ -122,6 +124,21 @@ class Light:
     brightness: float
     colour: Colour
     lamps: int
+
+
+@dataclass(frozen=True)
+class CloudLamp:
+    """A town or station that lights the cloud above it; distances in heights of the cloud."""
+
+    azimuth_deg: float
+    distance: float
+    reach: float
+    """Distance from its foot at which the light on the cloud has fallen to a quarter."""
+    brightness: float
+    """Light on the cloud above it over `Sky.cloud_light`."""
+    colour: Colour
+    uneven: float = 0.0
+    """Share by which the cloud takes its light up unevenly."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +193,7 @@ class Sky:
     """By how many times the clouds are brighter on the side they are lit from."""
     cloud_lit_azimuth_deg: float = 0.0
     cloud_lit_colour: Colour = (1.0, 0.7, 0.4)
+    cloud_lamps: tuple[CloudLamp, ...] = ()
     scatter: float = 0.0
     """Share of the aurora's light that clouds and haze spread: background, not truth."""
     aureole: float = 0.0

@@ -41,6 +41,7 @@ from reprocess.simulate.families import (
 from reprocess.simulate.scene import (
     Camera,
     CloudKind,
+    CloudLamp,
     Colour,
     Form,
     FormKind,
@@ -228,6 +229,8 @@ def _camera(family: WideFamily, rng: np.random.Generator, size_px: int) -> Camer
         if purple and not mono
         else (0.0, 0.0, 0.0),
         vignetting=float(rng.uniform(0.0, 0.9)),
+        # A camera seldom sits in the middle of its dome.
+        vignetting_center=(float(rng.normal(0, 0.08)), float(rng.normal(0, 0.08))),
         # Down to that of pictures which were averaged to a quarter of their pixels.
         shot_noise_dn=_log(rng, 0.002, 0.25),
         hot_pixels=int(_log(rng, 1, 250)),
@@ -339,7 +342,8 @@ def _cloudy(sky: Sky, kind: CloudKind, rng: np.random.Generator, *, aurora: bool
     elif kind is CloudKind.PATCHES:
         cover, light = float(rng.uniform(0.2, 1.25)), _log(rng, 0.002, 0.5)
     else:
-        cover, light = float(rng.uniform(0.3, 1.0)), _log(rng, 0.006, 0.9)
+        # From a veil that stars shine through to overcast.
+        cover, light = float(rng.uniform(0.08, 1.0)), _log(rng, 0.006, 0.9)
     return replace(
         sky,
         cloud_kind=kind,
@@ -353,6 +357,22 @@ def _cloudy(sky: Sky, kind: CloudKind, rng: np.random.Generator, *, aurora: bool
         cloud_lit=_maybe(rng, 0.65, 0.3, 4.0),
         cloud_lit_azimuth_deg=float(rng.uniform(0, 360)),
         cloud_lit_colour=_cloud_colour(rng),
+        cloud_lamps=_cloud_lamps(rng) if rng.random() < 0.5 else (),
+    )
+
+
+def _cloud_lamps(rng: np.random.Generator) -> tuple[CloudLamp, ...]:
+    """Towns under the cloud: near or far, of one colour each, seen as local glows."""
+    return tuple(
+        CloudLamp(
+            azimuth_deg=float(rng.uniform(0, 360)),
+            distance=_log(rng, 0.3, 8.0),
+            reach=_log(rng, 0.6, 8.0),
+            brightness=_log(rng, 0.2, 5.0),
+            colour=_cloud_colour(rng),
+            uneven=float(rng.uniform(0.0, 0.9)),
+        )
+        for _ in range(int(rng.integers(1, 4)))
     )
 
 
@@ -385,9 +405,9 @@ def _widened(form: Form, rng: np.random.Generator) -> Form:
         side = 1.0 if rng.random() < 0.5 else -1.0
         form = replace(form, offset_km=side * float(rng.uniform(420, 950)), turn_km=1200.0,
                        drift_km_s=0.1 * form.drift_km_s)  # fmt: skip
-    # Sheets of red light without structure are rare, and look like cloud lit by a town.
+    # Sheets of red light without structure look like cloud lit by a town, and are far rarer.
     curtain = form.kind in (FormKind.ARC, FormKind.RAYED_BAND)
-    if rng.random() < (0.2 if curtain else 0.03):
+    if rng.random() < (0.15 if curtain else 0.01):
         form = replace(form, green=float(rng.uniform(0.0, 0.45)), red=float(rng.uniform(0.4, 1.2)))
     if rng.random() < 0.12:
         form = replace(form, purple=float(rng.uniform(0.4, 1.2)))
