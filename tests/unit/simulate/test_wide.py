@@ -5,9 +5,11 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from reprocess.simulate.clouds import cloud_shine
 from reprocess.simulate.families import DISJOINT_FIELDS, FAMILIES, SEED_SPAN, TEST
+from reprocess.simulate.grid import camera_grid
 from reprocess.simulate.render import faint_edge, render, visible
-from reprocess.simulate.scene import CloudKind, FormKind, Lens, Obstacle
+from reprocess.simulate.scene import CloudKind, CloudLamp, FormKind, Lens, Obstacle
 from reprocess.simulate.wide import (
     FAMILY_NAMES,
     HELD_OUT,
@@ -92,6 +94,9 @@ def test_each_effect_is_in_some_training_scene_and_missing_in_another(training):
         "Moon behind cloud": lambda s: s.sky.aureole > 0 and s.sky.cloud_cover > 0,
         "cloud brightest overhead": lambda s: s.sky.cloud_limb < 0 and s.sky.cloud_cover > 0,
         "lit cloud": lambda s: s.sky.cloud_lit > 0 and s.sky.cloud_cover > 0,
+        "towns under cloud": lambda s: bool(s.sky.cloud_lamps),
+        "veil": lambda s: s.sky.cloud_kind is CloudKind.SMOOTH and 0 < s.sky.cloud_cover < 0.3,
+        "vignetting off the centre": lambda s: any(s.camera.vignetting_center),
         "scattered aurora": lambda s: s.sky.scatter > 0,
         "bright twilight": lambda s: s.sky.sun_elevation_deg > -6,
         "airglow bands": lambda s: s.sky.airglow_wave > 0,
@@ -117,6 +122,7 @@ def _changed(name, **values):
     [
         _changed("lens", lens=Lens.EQUISOLID),
         _changed("mono", mono=True),
+        _changed("vignetting off the centre", vignetting_center=(0.4, 0.0), vignetting=0.9),
         _changed("dark current", dark=(6.0, 1.0, 8.0)),
         _changed("banding", banding_dn=2.0),
         _changed("corner glow", corner_glow_dn=30.0),
@@ -191,6 +197,22 @@ def test_a_mono_camera_has_three_equal_channels(bare):
     image = render(replace(bare, camera=replace(bare.camera, mono=True))).image
     np.testing.assert_array_equal(image[:, :, 0], image[:, :, 1])
     np.testing.assert_array_equal(image[:, :, 0], image[:, :, 2])
+
+
+def test_a_town_lights_the_cloud_above_it_and_little_else(bare):
+    lamp = CloudLamp(azimuth_deg=90.0, distance=1.0, reach=0.5, brightness=4.0, colour=(1, 0.5, 0))
+    dark = replace(
+        bare.sky, cloud_kind=CloudKind.SMOOTH, cloud_cover=1.0, cloud_light=0.1, cloud_limb=0.0,
+        cloud_uneven=0.0, cloud_lit=0.0,
+    )  # fmt: skip
+    grid = camera_grid(bare.camera, 96)
+    added = cloud_shine(replace(dark, cloud_lamps=(lamp,)), grid) - cloud_shine(dark, grid)
+    at = np.tan(np.radians(np.minimum(grid.zenith_deg, 88.0)))
+    away = np.hypot(at * np.sin(grid.azimuth_rad) - 1.0, at * np.cos(grid.azimuth_rad))
+    # By hand: 4 * 0.1 above it, a quarter of that `reach` away, 1 / 289 four times as far.
+    assert added[np.argmin(away)] == pytest.approx([0.4, 0.2, 0.0], rel=0.02)
+    assert added[np.argmin(np.abs(away - 0.5)), 0] == pytest.approx(0.1, rel=0.05)
+    assert added[away > 2.0].max() < 0.4 / 280
 
 
 def test_scattered_aurora_is_background_not_truth(bare):
