@@ -15,12 +15,19 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from reprocess.archive.frames import eight_bit_units
 from reprocess.campaign import CameraEpoch, Campaign, Difference
+from reprocess.detectors.change import (
+    CHANNELS,
+    EIGHT_BIT,
+    STATISTICS,
+    CellSpans,
+    cell_spans,
+    compare_frames,
+)
 from reprocess.detectors.detector import (
     FRACTION_FULL,
     FRACTION_UNOBSERVED,
@@ -34,15 +41,7 @@ from reprocess.geometry.calibration import epoch_geometry
 if TYPE_CHECKING:
     from reprocess.archive.frames import FrameBlock
 
-STATISTICS = ("mean", "mean_absolute")
-CHANNELS = ("red", "green")
 DELTA = "delta"
-FLOAT16_MAX = 65504.0
-DEEPEST = 65536.0
-"""No pixel of the deepest frames, 16 bits, changes by so many counts."""
-LONGEST_SPAN = 32_768
-"""Pixels whose changes, of at most 65 535 counts, always sum to less than 2³¹."""
-EIGHT_BIT = np.ones(len(CHANNELS))
 EXPOSURE_TOLERANCE = 0.01
 """Two exposures or gains are the same if they differ by at most this share of the larger: cameras
 report what they measured. Known and unknown are not the same."""
@@ -290,33 +289,6 @@ def match_lag(
     return result
 
 
-@dataclass(frozen=True)
-class CellSpans:
-    """Visible pixels as runs of one cell, in image order; cell n_cells is sky outside the cells.
-
-    No run is longer than `LONGEST_SPAN`.
-    """
-
-    shape: tuple[int, int]
-    start: NDArray[np.int64]
-    stop: NDArray[np.int64]
-    cell: NDArray[np.int64]
-    n_pixels: NDArray[np.int64]
-
-
-def cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int) -> CellSpans:
-    """Find the runs of visible pixels of a cell map, which `compare_frames` adds up."""
-    key = np.where(visible, np.where(cell >= 0, cell, n_cells), -1).astype(np.int64).ravel()
-    first = key[1:] != key[:-1]
-    first |= np.arange(1, key.size) % LONGEST_SPAN == 0
-    start = np.flatnonzero(np.concatenate([[True], first]))
-    stop = np.append(start[1:], key.size)
-    keep = key[start] >= 0
-    n_pixels = np.bincount(key[key >= 0], minlength=n_cells + 1)[:n_cells]
-    height, width = cell.shape
-    return CellSpans((height, width), start[keep], stop[keep], key[start][keep], n_pixels)
-
-
 def _exposure_and_gain(block: FrameBlock) -> NDArray[np.float32]:
     """(n, 2) exposure and gain; NaN where unknown."""
     unknown = np.full(len(block), np.nan, np.float32)
@@ -337,115 +309,3 @@ def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 def _rgb(image: NDArray[Any]) -> NDArray[Any]:
     """The frame with three channels, those of a mono camera being equal."""
     return image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1)
-
-
-def compare_frames(
-    later: NDArray[Any],
-    earlier: NDArray[Any],
-    spans: CellSpans,
-    sky_shift_max_dn: float,
-    units: NDArray[np.float64] = EIGHT_BIT,
-) -> NDArray[np.float16] | None:
-    """Measure the difference of two frames by cell.
-
-    Parameters
-    ----------
-    later, earlier : (y, x, 3) uint8 or uint16 arrays, counts. Not modified.
-    spans : of the camera's cell map
-    sky_shift_max_dn : float, counts of the result
-    units : counts of the result for one count of the frames, by channel
-
-    Returns
-    -------
-    (statistic, channel, cell) float16 array, or None
-        NaN for cells without pixels; None if the median of red or green over all visible pixels
-        shifted by more than the limit.
-    """
-    for image in (later, earlier):
-        if image.shape != (*spans.shape, 3):
-            raise ValueError(f"a frame of {image.shape}, a sky map of {spans.shape}")
-    n_cells = len(spans.n_pixels)
-    sums = np.zeros((2, 2, n_cells + 1), np.int64)
-    beyond = np.zeros((2, 2), np.int64)
-    _accumulate(
-        np.ascontiguousarray(later).reshape(-1),
-        np.ascontiguousarray(earlier).reshape(-1),
-        spans.start,
-        spans.stop,
-        spans.cell,
-        np.floor(np.minimum(sky_shift_max_dn / units, DEEPEST)).astype(np.int32),
-        sums,
-        beyond,
-    )
-    # The median is beyond the limit if more than half of the pixels are, and is not if fewer
-    # are; only at exactly half does it depend on how far.
-    n_visible = int((spans.stop - spans.start).sum())
-    most = 2 * int(beyond.max())
-    if most > n_visible:
-        return None
-    if (
-        most == n_visible > 0
-        and (_median_shift(later, earlier, spans) * units).max() > sky_shift_max_dn
-    ):
-        return None
-    means = np.full((2, 2, n_cells), np.nan)
-    np.divide(sums[..., :n_cells], spans.n_pixels, out=means, where=spans.n_pixels > 0)
-    means *= units[:, np.newaxis]
-    return np.asarray(np.clip(means, -FLOAT16_MAX, FLOAT16_MAX), np.float16)
-
-
-def _median_shift(
-    later: NDArray[Any], earlier: NDArray[Any], spans: CellSpans
-) -> NDArray[np.float64]:
-    """Magnitude in red and green of the median Δ of the visible pixels; (2,) counts."""
-    visible = np.zeros(spans.shape, np.bool_)
-    for start, stop in zip(spans.start, spans.stop, strict=True):
-        visible.reshape(-1)[start:stop] = True
-    delta = later[visible][:, :2].astype(np.int64) - earlier[visible][:, :2]
-    return np.asarray(np.abs(np.median(delta, axis=0)), np.float64)
-
-
-@numba.njit(nogil=True, cache=True)
-def _accumulate(
-    later: NDArray[Any],
-    earlier: NDArray[Any],
-    start: NDArray[np.int64],
-    stop: NDArray[np.int64],
-    cell: NDArray[np.int64],
-    limits: NDArray[np.int32],
-    sums: NDArray[np.int64],
-    beyond: NDArray[np.int64],
-) -> None:
-    """Add ΣΔ and Σ|Δ| by channel and cell, and count pixels with Δ > limit and Δ < -limit.
-
-    Frames are flattened, red green blue in turn. A span is sliced first:
-    indices counted from a slice's start need no check for negative ones, and
-    the loop becomes vector instructions (2.6 times the speed). Its sums are of 32
-    bits, of which a vector holds twice as many as of 64; red and green in one
-    pass load a pixel's line once.
-    """
-    red_limit, green_limit = np.int32(limits[0]), np.int32(limits[1])
-    for run in range(start.size):
-        a = later[3 * start[run] : 3 * stop[run]]
-        b = earlier[3 * start[run] : 3 * stop[run]]
-        red_sum = red_size = red_above = red_below = np.int32(0)
-        green_sum = green_size = green_above = green_below = np.int32(0)
-        for i in range(stop[run] - start[run]):
-            red = np.int32(np.int32(a[3 * i]) - np.int32(b[3 * i]))
-            green = np.int32(np.int32(a[3 * i + 1]) - np.int32(b[3 * i + 1]))
-            red_sum = np.int32(red_sum + red)
-            red_size = np.int32(red_size + abs(red))
-            red_above = np.int32(red_above + (red > red_limit))
-            red_below = np.int32(red_below + (red < -red_limit))
-            green_sum = np.int32(green_sum + green)
-            green_size = np.int32(green_size + abs(green))
-            green_above = np.int32(green_above + (green > green_limit))
-            green_below = np.int32(green_below + (green < -green_limit))
-        sums[0, 0, cell[run]] += red_sum
-        sums[1, 0, cell[run]] += red_size
-        sums[0, 1, cell[run]] += green_sum
-        sums[1, 1, cell[run]] += green_size
-        beyond[0, 0] += red_above
-        beyond[1, 0] += red_below
-        beyond[0, 1] += green_above
-        beyond[1, 1] += green_below

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reprocess.detectors.change import CHANNELS
 from reprocess.detectors.detector import EvidenceStatus
-from reprocess.detectors.difference import CHANNELS, flag_cells
+from reprocess.detectors.difference import flag_cells
 from reprocess.errors import ConfigurationError
 
 # Standard deviation of a normal distribution over its median absolute deviation.

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from reprocess.detectors.change import compare_frames
 from reprocess.detectors.detector import FRACTION_FULL
-from reprocess.detectors.difference import compare_frames, match_lag
+from reprocess.detectors.difference import match_lag
 from reprocess.evaluate.sky import BANDS, INVISIBLE, Views, judged_cells
 from reprocess.labels import AURORA, BACKGROUND, UNJUDGED, LabelledSet
 from reprocess.scoring.cells import cell_means

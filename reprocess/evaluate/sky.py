@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprocess.campaign import CameraEpoch, Campaign, Cells
-from reprocess.detectors.difference import CellSpans, cell_spans
+from reprocess.detectors.change import CellSpans, cell_spans
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.geometry.cells import CellMap, SkyCells, map_cells, ring_cells
 from reprocess.geometry.skymap import build_skymap

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from reprocess import stages
 from reprocess.campaign import Campaign, Difference
 from reprocess.cube.count import fraction_min
+from reprocess.detectors.change import CHANNELS
 from reprocess.detectors.detector import EvidenceStatus
-from reprocess.detectors.difference import CHANNELS, DELTA, match_lag
+from reprocess.detectors.difference import DELTA, match_lag
 from reprocess.detectors.fcn import LOGIT
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.calibration import epoch_geometry

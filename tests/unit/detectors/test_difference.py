@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from reprocess.archive.frames import FrameBlock
 from reprocess.campaign import CameraEpoch, Crop, Difference, EquidistantLens, Noise
 from reprocess.detectors import difference
+from reprocess.detectors.change import WIDEST, cell_spans, compare_frames
 from reprocess.detectors.detector import Evidence, EvidenceStatus
 from reprocess.detectors.difference import (
     DifferenceDetector,
-    cell_spans,
-    compare_frames,
     flag_cells,
     match_lag,
 )
@@ -109,19 +108,23 @@ def oracle(later, earlier, geometry):
             delta[0, :, c] = d[inside].mean(axis=0)
             delta[1, :, c] = np.abs(d[inside]).mean(axis=0)
     visible = d[geometry.skymap.visible]
-    return delta.astype(np.float16), visible
+    return np.clip(delta, -65504, 65504).astype(np.float16), visible
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), cells=st.integers(1, 40), extreme=st.booleans())
-def test_statistic_is_numpys(seed, cells, extreme):
+@given(
+    seed=st.integers(0, 2**32 - 1), cells=st.integers(1, 40), extreme=st.booleans(),
+    depth=st.sampled_from([np.uint8, np.uint16]),
+)  # fmt: skip
+def test_statistic_is_numpys(seed, cells, extreme, depth):
     rng = np.random.default_rng(seed)
     cell = rng.integers(-1, cells, (SIZE, SIZE)).astype(np.int16)
     geometry = geometry_of(cell, visible=(cell >= 0) | (rng.random(cell.shape) < 0.5), n_cells=40)
-    levels = [0, 255] if extreme else np.arange(256)
-    later, earlier = rng.choice(levels, (2, SIZE, SIZE, 3)).astype(np.uint8)
+    most = np.iinfo(depth).max
+    levels = [0, most] if extreme else np.arange(most + 1)
+    later, earlier = rng.choice(levels, (2, SIZE, SIZE, 3)).astype(depth)
     expected, visible = oracle(later, earlier, geometry)
-    found = compare_frames(later, earlier, spans_of(geometry), 255)
+    found = compare_frames(later, earlier, spans_of(geometry), most)
     np.testing.assert_array_equal(found, expected)
     if len(visible):
         median = np.abs(np.median(visible, axis=0)).max()
@@ -135,6 +138,36 @@ def test_long_runs_do_not_overflow():
     later = np.full((3000, 3000, 3), 255, np.uint8)
     delta = compare_frames(later, np.zeros_like(later), spans_of(geometry_of(cell)), 255)
     np.testing.assert_array_equal(delta[..., 0], 255)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_widest_row_of_the_deepest_frames_does_not_overflow(sign):
+    cell = np.zeros((2, WIDEST), np.int16)
+    cell[1, ::2] = -1  # runs of one pixel
+    ends = np.zeros((2, *cell.shape, 3), np.uint16)
+    ends[0] = 65535
+    later, earlier = ends[::sign]
+    delta = compare_frames(later, earlier, spans_of(geometry_of(cell)), 65535, np.full(2, 0.5))
+    np.testing.assert_array_equal(delta[0, :, 0], sign * 32768.0)  # 32767.5 in float16
+    np.testing.assert_array_equal(delta[1, :, 0], 32768.0)
+
+
+def test_a_wider_row_is_refused():
+    cell = np.zeros((1, WIDEST + 1), np.int16)
+    with pytest.raises(ValueError, match="at most 32768"):
+        cell_spans(cell, cell == 0, 1)
+
+
+def test_runs_end_with_their_row_and_stretches_at_gaps():
+    cell = np.array([[0, 0, 1, 1], [1, 1, -1, 0], [0, -1, -1, 1], [-1, 2, 2, -1]], np.int16)
+    spans = cell_spans(cell, cell >= 0, 3)
+    assert spans.start.tolist() == [0, 2, 4, 7, 8, 11, 13]
+    assert spans.stop.tolist() == [2, 4, 6, 8, 9, 12, 15]
+    assert spans.cell.tolist() == [0, 1, 1, 0, 0, 1, 2]
+    assert spans.stretch.tolist() == [0, 2, 3, 4, 5, 6, 7]
+    assert spans.n_pixels.tolist() == [4, 5, 2]
+    nothing = cell_spans(cell, cell > 9, 3)
+    assert nothing.stretch.tolist() == [0]
 
 
 def test_cells_without_a_pixel_are_nan():
