@@ -131,13 +131,18 @@ def _cover(
     height, width = cell.shape
     v0, v1, wv = _neighbours(height, logits.shape[1])
     u0, u1, wu = _neighbours(width, logits.shape[2])
-    # Pixels that share their two source columns: a value between two sources is not above both
-    # nor below both, so most runs of pixels need no interpolation.
+    # A value between two sources is not above both nor below both: most rows, and most runs of
+    # pixels that share their two source columns, need no interpolation.
     begins = np.flatnonzero(np.concatenate((np.array([True]), (u0[1:] != u0[:-1]))))
     ends = np.append(begins[1:], width)
     row = np.empty(logits.shape[2], np.float64)
+    some = np.empty(logits.shape[1], np.bool_)
     for frame in range(logits.shape[0]):
+        for v in range(logits.shape[1]):
+            some[v] = np.any(logits[frame, v] >= threshold)
         for y in range(height):
+            if not (some[v0[y]] or some[v1[y]]):
+                continue
             _blend(logits[frame, v0[y]], logits[frame, v1[y]], wv[y], row)
             for run in range(begins.size):
                 begin, end = begins[run], ends[run]
