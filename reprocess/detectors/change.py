@@ -36,6 +36,7 @@ class CellSpans:
     stretch : (stretch + 1,) numbers of runs; those of `stretch[i]` to `stretch[i + 1]` lie in
         one row and touch one another
     n_pixels : (cell,) visible pixels of each cell
+    n_visible : visible pixels of the image, those outside the cells included
     """
 
     shape: tuple[int, int]
@@ -44,6 +45,7 @@ class CellSpans:
     cell: NDArray[np.int64]
     stretch: NDArray[np.int64]
     n_pixels: NDArray[np.int64]
+    n_visible: int
 
 
 def cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int) -> CellSpans:
@@ -69,6 +71,7 @@ def cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int
     return CellSpans(
         (height, width), start, stop, key[start],
         np.append(np.flatnonzero(apart[: start.size]), start.size), n_pixels,
+        int((stop - start).sum()),
     )  # fmt: skip
 
 
@@ -114,12 +117,11 @@ def compare_frames(
     )
     # The median is beyond the limit if more than half of the pixels are, and is not if fewer
     # are; only at exactly half does it depend on how far.
-    n_visible = int((spans.stop - spans.start).sum())
     most = 2 * int(beyond.max())
-    if most > n_visible:
+    if most > spans.n_visible:
         return None
     if (
-        most == n_visible > 0
+        most == spans.n_visible > 0
         and (_median_shift(later, earlier, spans) * units).max() > sky_shift_max_dn
     ):
         return None
