@@ -54,7 +54,7 @@ def cloud_shine(sky: Sky, grid: SkyGrid) -> Floats:
 
 def _lamp_light(sky: Sky, grid: SkyGrid, lamp: CloudLamp, number: int) -> Floats:
     """Light (n,) of one lamp on the base of the cloud: 1 / (1 + d^2)^2 of a flat layer over it."""
-    range_ = np.tan(np.radians(np.minimum(grid.zenith_deg, 88.0)))
+    range_ = _range(grid)
     azimuth = np.radians(lamp.azimuth_deg)
     east = range_ * np.sin(grid.azimuth_rad) - np.float32(lamp.distance * np.sin(azimuth))
     north = range_ * np.cos(grid.azimuth_rad) - np.float32(lamp.distance * np.cos(azimuth))
@@ -120,8 +120,13 @@ def _cloud_texture(sky: Sky, grid: SkyGrid, seed: int, slope: float, fine: float
 def _plane(sky: Sky, grid: SkyGrid) -> tuple[Floats, Floats]:
     """Place (n,) on the cloud layer, in units of its height, drift included."""
     # On a plane above the station, flattened towards the horizon where the Earth's curve ends it.
-    range_ = np.tan(np.radians(np.minimum(grid.zenith_deg, 88.0)))
+    range_ = _range(grid)
     flat = range_ / (1.0 + 0.08 * range_)
     x = flat * np.sin(grid.azimuth_rad) + sky.cloud_drift[0]
     y = flat * np.cos(grid.azimuth_rad) + sky.cloud_drift[1]
     return np.asarray(x, np.float32), np.asarray(y, np.float32)
+
+
+def _range(grid: SkyGrid) -> Floats:
+    """Distance (n,) from overhead on a flat layer, in units of its height."""
+    return np.asarray(np.tan(np.radians(np.minimum(grid.zenith_deg, 88.0))), np.float32)
