@@ -7,6 +7,7 @@ machine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,11 @@ STATISTICS = ("mean", "mean_absolute")
 CHANNELS = ("red", "green")
 EIGHT_BIT = np.ones(len(CHANNELS))
 FLOAT16_MAX = 65504.0
-DEEPEST = 65536
-"""No pixel of the deepest frames, 16 bits, changes by so many counts."""
-WIDEST = 32_768
-"""Pixels of a row whose Δ + DEEPEST, of at most 131 071, always sum to less than 2³²."""
+DEPTHS = (np.dtype(np.uint8), np.dtype(np.uint16))
+LONGEST = 256
+"""Pixels of a run: 256 bytes sum to less than 2¹⁶."""
+MOST = 2**24
+"""Visible pixels of an image: so many bytes sum to less than 2³²."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class CellSpans:
     Attributes
     ----------
     shape : (y, x) of the image
-    start, stop : (run,) flat pixel numbers
+    start, stop : (run,) flat pixel numbers; at most `LONGEST` apart
     cell : (run,) cell of the run; n_cells is sky outside the cells
     stretch : (stretch + 1,) numbers of runs; those of `stretch[i]` to `stretch[i + 1]` lie in
         one row and touch one another
@@ -54,14 +56,15 @@ def cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int
     Raises
     ------
     ValueError
-        If a row has more than `WIDEST` pixels.
+        If more than `MOST` pixels are visible.
     """
     height, width = cell.shape
-    if width > WIDEST:
-        raise ValueError(f"a cell map of {width} pixels a row; expected at most {WIDEST}")
+    n_visible = int(np.count_nonzero(visible))
+    if n_visible > MOST:
+        raise ValueError(f"a cell map of {n_visible} visible pixels; expected at most {MOST}")
     key = np.where(visible, np.where(cell >= 0, cell, n_cells), -1).astype(np.int64).ravel()
     first = np.append(True, key[1:] != key[:-1])
-    first[::width] = True
+    first.reshape(height, width)[:, ::LONGEST] = True
     start = np.flatnonzero(first)
     stop = np.append(start[1:], key.size)
     keep = key[start] >= 0
@@ -70,65 +73,66 @@ def cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int
     n_pixels = np.bincount(key[key >= 0], minlength=n_cells + 1)[:n_cells]
     return CellSpans(
         (height, width), start, stop, key[start],
-        np.append(np.flatnonzero(apart[: start.size]), start.size), n_pixels,
-        int((stop - start).sum()),
+        np.append(np.flatnonzero(apart[: start.size]), start.size), n_pixels, n_visible,
     )  # fmt: skip
 
 
 def compare_frames(
-    later: NDArray[Any],
-    earlier: NDArray[Any],
+    later: Sequence[NDArray[Any]],
+    earlier: Sequence[NDArray[Any]],
     spans: CellSpans,
     sky_shift_max_dn: float,
     units: NDArray[np.float64] = EIGHT_BIT,
-) -> NDArray[np.float16] | None:
-    """Measure the difference of two frames by cell.
+) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    """Measure the difference of pairs of frames by cell.
 
     Parameters
     ----------
-    later, earlier : (y, x, 3) uint8 or uint16 arrays, counts. Not modified.
+    later, earlier : pairs of (y, x, 3) uint8 or uint16 arrays, counts. Not modified.
     spans : of the camera's cell map
     sky_shift_max_dn : float, counts of the result
     units : counts of the result for one count of the frames, by channel
 
     Returns
     -------
-    (statistic, channel, cell) float16 array, or None
-        NaN for cells without pixels; None if the median of red or green over all visible pixels
-        shifted by more than the limit.
+    (pair, statistic, channel, cell) float16 array
+        NaN for cells without pixels, and for a pair whose sky shifted.
+    (pair,) bool array
+        Whether the median of red or green over all visible pixels shifted by more than the limit.
+
+    Raises
+    ------
+    ValueError
+        If a frame is not of the shape of the cell map, or not of 8 or 16 bits as its partner.
     """
-    for image in (later, earlier):
-        if image.shape != (*spans.shape, 3):
-            raise ValueError(f"a frame of {image.shape}, a sky map of {spans.shape}")
-    n_cells = len(spans.n_pixels)
-    sums = np.zeros((2, 2, n_cells + 1), np.int64)
-    beyond = np.zeros((2, 2), np.int64)
-    _accumulate(
-        np.ascontiguousarray(later).reshape(-1),
-        np.ascontiguousarray(earlier).reshape(-1),
-        spans.start,
-        spans.stop,
-        spans.cell,
-        spans.stretch,
-        spans.shape[1],
-        np.floor(np.minimum(sky_shift_max_dn / units, DEEPEST)).astype(np.int32),
-        sums,
-        beyond,
-    )
-    # The median is beyond the limit if more than half of the pixels are, and is not if fewer
-    # are; only at exactly half does it depend on how far.
-    most = 2 * int(beyond.max())
-    if most > spans.n_visible:
-        return None
-    if (
-        most == spans.n_visible > 0
-        and (_median_shift(later, earlier, spans) * units).max() > sky_shift_max_dn
-    ):
-        return None
-    means = np.full((2, 2, n_cells), np.nan)
-    np.divide(sums[..., :n_cells], spans.n_pixels, out=means, where=spans.n_pixels > 0)
+    sums = np.zeros((len(later), len(STATISTICS), len(CHANNELS), len(spans.n_pixels) + 1), np.int64)
+    shifted = np.zeros(len(later), np.bool_)
+    # A median is beyond a limit only if half of the pixels are, each by at least one count.
+    enough = spans.n_visible / 2 * (np.floor(sky_shift_max_dn / units) + 1)
+    for pair, (a, b) in enumerate(zip(later, earlier, strict=True)):
+        if not a.shape == b.shape == (*spans.shape, 3):
+            raise ValueError(f"frames of {a.shape} and {b.shape}, a sky map of {spans.shape}")
+        if not a.dtype == b.dtype or a.dtype not in DEPTHS:
+            raise ValueError(f"frames of {a.dtype} and {b.dtype}; expected 8 or 16 bits, both")
+        far = _accumulate(
+            np.ascontiguousarray(a).reshape(-1),
+            np.ascontiguousarray(b).reshape(-1),
+            spans.start,
+            spans.stop,
+            spans.cell,
+            spans.stretch,
+            spans.shape[1],
+            enough,
+            sums[pair],
+        )
+        if far:
+            shifted[pair] = (_median_shift(a, b, spans) * units).max() > sky_shift_max_dn
+    with np.errstate(invalid="ignore"):
+        means = sums[..., :-1] / spans.n_pixels
     means *= units[:, np.newaxis]
-    return np.asarray(np.clip(means, -FLOAT16_MAX, FLOAT16_MAX), np.float16)
+    means[shifted] = np.nan
+    np.clip(means, -FLOAT16_MAX, FLOAT16_MAX, out=means)
+    return means.astype(np.float16), shifted
 
 
 def _median_shift(
@@ -151,52 +155,62 @@ def _accumulate(
     cell: NDArray[np.int64],
     stretch: NDArray[np.int64],
     width: int,
-    limits: NDArray[np.int32],
+    enough: NDArray[np.float64],
     sums: NDArray[np.int64],
-    beyond: NDArray[np.int64],
-) -> None:
-    """Add ΣΔ and Σ|Δ| by channel and cell, and count pixels with Δ > limit and Δ < -limit.
+) -> bool:
+    """Add ΣΔ and Σ|Δ| by channel and cell; say whether of a channel max(Δ, 0) or max(-Δ, 0), its
+    rise or its fall, sum to `enough` over all cells.
 
     Frames are flattened, red green blue in turn. Runs of one cell are short, some nine pixels of a
-    frame of 256, too short for vector instructions to fill. So the arithmetic of a whole stretch
-    comes first, in vectors; it leaves Δ + 65 536 in the lower and |Δ| in the upper half of a
-    word of 64 bits, and a run takes one addition a pixel and channel. A stretch is sliced before:
-    indices counted from a slice's start need no check for negative ones.
+    frame of 256, too short for vector instructions to fill, and loops of so few turns are
+    mispredicted. So the arithmetic of a whole stretch comes first, in vectors; it leaves rise and
+    fall of red and of green in the four quarters of a word of 64 bits. Then words are summed along
+    the stretch, and a run is one subtraction. What the sum carries from one quarter into the
+    next, or loses beyond the last, the subtraction takes back, because a run alone fills no
+    quarter. Counts of 16 bits would: of them the lower bytes are summed, then the upper ones.
     """
-    red_limit, green_limit = np.int32(limits[0]), np.int32(limits[1])
-    half, lower = np.uint64(32), np.uint64(0xFFFFFFFF)
-    zero = np.int32(DEEPEST)
-    red_words, green_words = np.empty(width, np.uint64), np.empty(width, np.uint64)
-    red_above = red_below = green_above = green_below = np.int32(0)
+    every_byte, every_quarter = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+    words, summed = np.empty(width, np.uint64), np.zeros(width + 1, np.uint64)
+    quarters = words.view(np.uint16)
+    of_cell = np.zeros((later.itemsize, sums.shape[-1], 2), np.uint64)
     for index in range(stretch.size - 1):
-        runs = range(stretch[index], stretch[index + 1])
-        begin, end = start[stretch[index]], stop[stretch[index + 1] - 1]
+        runs = slice(stretch[index], stretch[index + 1])
+        ends, cells = stop[runs], cell[runs]
+        begin, end = start[runs.start], ends[-1]
+        n = end - begin
         a, b = later[3 * begin : 3 * end], earlier[3 * begin : 3 * end]
-        reds, greens = red_words[: end - begin], green_words[: end - begin]
-        for i in range(end - begin):
-            red = np.int32(np.int32(a[3 * i]) - np.int32(b[3 * i]))
-            green = np.int32(np.int32(a[3 * i + 1]) - np.int32(b[3 * i + 1]))
-            reds[i] = np.uint64(np.uint32(red + zero)) | (np.uint64(np.uint32(abs(red))) << half)
-            greens[i] = np.uint64(np.uint32(green + zero)) | (
-                np.uint64(np.uint32(abs(green))) << half
-            )
-            red_above = np.int32(red_above + (red > red_limit))
-            red_below = np.int32(red_below + (red < -red_limit))
-            green_above = np.int32(green_above + (green > green_limit))
-            green_below = np.int32(green_below + (green < -green_limit))
-        for run in runs:
-            red_run = reds[start[run] - begin : stop[run] - begin]
-            green_run = greens[start[run] - begin : stop[run] - begin]
-            red_sum = green_sum = np.uint64(0)
-            for i in range(red_run.size):
-                red_sum += red_run[i]
-                green_sum += green_run[i]
-            raised = DEEPEST * red_run.size
-            sums[0, 0, cell[run]] += np.int64(red_sum & lower) - raised
-            sums[1, 0, cell[run]] += np.int64(red_sum >> half)
-            sums[0, 1, cell[run]] += np.int64(green_sum & lower) - raised
-            sums[1, 1, cell[run]] += np.int64(green_sum >> half)
-    beyond[0, 0] += red_above
-    beyond[1, 0] += red_below
-    beyond[0, 1] += green_above
-    beyond[1, 1] += green_below
+        out = quarters[: 4 * n]
+        for i in range(n):
+            red_a, red_b, green_a, green_b = a[3 * i], b[3 * i], a[3 * i + 1], b[3 * i + 1]
+            red, green = max(red_a, red_b), max(green_a, green_b)
+            out[4 * i] = red - red_b
+            out[4 * i + 1] = red - red_a
+            out[4 * i + 2] = green - green_b
+            out[4 * i + 3] = green - green_a
+        for byte in range(later.itemsize):
+            total = before = np.uint64(0)
+            word, until = words[:n], summed[1 : n + 1]
+            for i in range(n):
+                total += (word[i] >> np.uint64(8 * byte)) & every_byte
+                until[i] = total
+            for run in range(ends.size):
+                after = summed[np.uint64(ends[run] - begin)]
+                change, before = after - before, after
+                into = np.uint64(cells[run])
+                of_cell[byte, into, 0] += change & every_quarter
+                of_cell[byte, into, 1] += (change >> np.uint64(16)) & every_quarter
+    half = of_cell.view(np.uint32)  # rise of red and of green, fall of red and of green
+    far = False
+    for channel in range(2):
+        rises = falls = np.int64(0)
+        for c in range(sums.shape[-1]):
+            rise = fall = np.int64(0)
+            for byte in range(later.itemsize):
+                rise += np.int64(half[byte, c, channel]) << (8 * byte)
+                fall += np.int64(half[byte, c, 2 + channel]) << (8 * byte)
+            sums[0, channel, c] = rise - fall
+            sums[1, channel, c] = rise + fall
+            rises += rise
+            falls += fall
+        far |= max(rises, falls) >= enough[channel]
+    return far

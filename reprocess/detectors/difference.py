@@ -11,7 +11,6 @@ thresholds and noise have one unit whatever the camera.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ from reprocess.detectors.change import (
     CHANNELS,
     EIGHT_BIT,
     STATISTICS,
-    CellSpans,
     cell_spans,
     compare_frames,
 )
@@ -154,39 +152,35 @@ class DifferenceDetector:
         own = block.image16 if deep and block.image16 is not None else block.image
         epochs = np.concatenate([s.epoch for s in sources])
         exposed = [_exposure_and_gain(s) for s in sources]
-        settings_of = np.concatenate(exposed)
-        own_settings = exposed[-1]
         (variable,) = self.variables(campaign)
         delta = np.full((n, *variable.shape), np.nan, np.float16)
-        status = np.full(n, EvidenceStatus.NO_PARTNER, np.uint8)
-        spans: dict[int, CellSpans] = {}
-        for i in range(n):
-            epoch = int(block.epoch[i])
-            if epoch < 0 or (partner[i] >= 0 and epochs[partner[i]] != epoch):
-                status[i] = EvidenceStatus.EPOCH_CHANGED
-            elif partner[i] >= 0 and not _same(own_settings[i], settings_of[partner[i]]):
-                status[i] = EvidenceStatus.EXPOSURE_CHANGED
-            elif partner[i] >= 0:
-                if epoch not in spans:
-                    geometry = epoch_geometry(campaign, campaign.camera[epoch])
-                    spans[epoch] = cell_spans(
-                        geometry.cellmap.cell, geometry.skymap.visible, variable.shape[-1]
-                    )
-                units = EIGHT_BIT
-                if deep:
-                    units = eight_bit_units(campaign.camera[epoch])[: len(CHANNELS)]
-                means = compare_frames(
-                    _rgb(own[i]),
-                    _rgb(images[partner[i]]),
-                    spans[epoch],
-                    settings.sky_shift_max_dn,
-                    units,
-                )
-                if means is None:
-                    status[i] = EvidenceStatus.SKY_SHIFTED
-                else:
-                    status[i] = EvidenceStatus.OBSERVED
-                    delta[i] = means
+        found = partner >= 0
+        status = np.select(
+            [
+                (block.epoch < 0) | (found & (epochs[partner] != block.epoch)),
+                found & ~_same(exposed[-1], np.concatenate(exposed)[partner]),
+                found,
+            ],
+            [
+                EvidenceStatus.EPOCH_CHANGED,
+                EvidenceStatus.EXPOSURE_CHANGED,
+                EvidenceStatus.OBSERVED,
+            ],
+            EvidenceStatus.NO_PARTNER,
+        ).astype(np.uint8)
+        compared = status == EvidenceStatus.OBSERVED
+        for epoch in np.unique(block.epoch[compared]):
+            camera = campaign.camera[epoch]
+            geometry = epoch_geometry(campaign, camera)
+            rows = np.flatnonzero(compared & (block.epoch == epoch))
+            delta[rows], shifted = compare_frames(
+                [_rgb(own[row]) for row in rows],
+                [_rgb(images[row]) for row in partner[rows]],
+                cell_spans(geometry.cellmap.cell, geometry.skymap.visible, variable.shape[-1]),
+                settings.sky_shift_max_dn,
+                eight_bit_units(camera)[: len(CHANNELS)] if deep else EIGHT_BIT,
+            )
+            status[rows[shifted]] = EvidenceStatus.SKY_SHIFTED
         return Evidence(block.acquired.copy(), block.slot.copy(), status, {DELTA: delta})
 
     def fractions(
@@ -296,16 +290,13 @@ def _exposure_and_gain(block: FrameBlock) -> NDArray[np.float32]:
     return np.stack(parts, axis=1)
 
 
-def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether exposure and gain agree, or are both unknown."""
-    for a, b in zip(one.tolist(), other.tolist(), strict=True):
-        if math.isnan(a) != math.isnan(b):
-            return False
-        if abs(a - b) > EXPOSURE_TOLERANCE * max(abs(a), abs(b)):
-            return False
-    return True
+def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether exposure and gain of (n, 2) agree, or are both unknown."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    apart = np.abs(a - b) > EXPOSURE_TOLERANCE * np.maximum(np.abs(a), np.abs(b))
+    return np.asarray(~(apart | (np.isnan(a) != np.isnan(b))).any(axis=1))
 
 
 def _rgb(image: NDArray[Any]) -> NDArray[Any]:
-    """The frame with three channels, those of a mono camera being equal."""
-    return image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1)
+    """The frame with three channels, those of a mono camera being equal; not copied."""
+    return np.broadcast_to(image, (*image.shape[:2], 3))

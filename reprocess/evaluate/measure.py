@@ -133,9 +133,8 @@ def measure(
             median = np.median(background.astype(np.float32).mean(axis=1))
             found.over[row] = found.colour[row].mean(axis=1) - median
         if partner[row] >= 0:
-            delta = compare_frames(image, labels.image[partner[row]], view.spans, sky_shift_max_dn)
-            if delta is not None:
-                found.delta[row] = delta
+            before = labels.image[partner[row]]
+            found.delta[row] = compare_frames([image], [before], view.spans, sky_shift_max_dn)[0][0]
         progress(done)
     return found
 

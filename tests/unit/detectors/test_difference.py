@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from reprocess.archive.frames import FrameBlock
 from reprocess.campaign import CameraEpoch, Crop, Difference, EquidistantLens, Noise
-from reprocess.detectors import difference
-from reprocess.detectors.change import WIDEST, cell_spans, compare_frames
+from reprocess.detectors import change, difference
+from reprocess.detectors.change import LONGEST, cell_spans, compare_frames
 from reprocess.detectors.detector import Evidence, EvidenceStatus
 from reprocess.detectors.difference import (
     DifferenceDetector,
@@ -68,6 +68,14 @@ def detector_of(**keys):
     return DifferenceDetector("diff", Difference(kind="difference", **keys))
 
 
+def compare(later, earlier, spans, *args):
+    """The difference of one pair; None if the sky shifted."""
+    delta, shifted = compare_frames([later], [earlier], spans, *args)
+    assert delta.dtype == np.float16
+    assert not shifted[0] or np.isnan(delta).all()
+    return None if shifted[0] else delta[0]
+
+
 def times(*seconds):
     start = np.datetime64("2018-06-01T00:00:00", "us")
     return start + np.array([round(s * 1e6) for s in seconds], "timedelta64[us]")
@@ -83,7 +91,7 @@ def test_mean_and_mean_magnitude_of_a_hand_made_pair():
     later[..., 0] = [[103, 98], [100, 101]]  # +3 -2 0 +1
     later[..., 1] = [[0, 255], [100, 100]]  # -100 +155
     later[..., 2] = 7
-    delta = compare_frames(later, earlier, spans_of(geometry_of(cell, n_cells=1)), 255)
+    delta = compare(later, earlier, spans_of(geometry_of(cell, n_cells=1)), 255)
     assert delta.dtype == np.float16
     np.testing.assert_array_equal(delta[:, :, 0], [[0.5, 13.75], [1.5, 63.75]])
 
@@ -94,7 +102,7 @@ def test_mean_is_rounded_once():
     earlier = np.zeros((1, 3, 3), np.uint8)
     later = np.zeros((1, 3, 3), np.uint8)
     later[0, :, 0] = [171, 170, 171]
-    delta = compare_frames(later, earlier, spans_of(geometry_of(cell, n_cells=1)), 255)
+    delta = compare(later, earlier, spans_of(geometry_of(cell, n_cells=1)), 255)
     assert delta[0, 0, 0] == np.float16(512 / 3)
 
 
@@ -124,38 +132,66 @@ def test_statistic_is_numpys(seed, cells, extreme, depth):
     levels = [0, most] if extreme else np.arange(most + 1)
     later, earlier = rng.choice(levels, (2, SIZE, SIZE, 3)).astype(depth)
     expected, visible = oracle(later, earlier, geometry)
-    found = compare_frames(later, earlier, spans_of(geometry), most)
+    found = compare(later, earlier, spans_of(geometry), most)
     np.testing.assert_array_equal(found, expected)
     if len(visible):
         median = np.abs(np.median(visible, axis=0)).max()
         for limit in (20, median, median - 0.25):
-            shifted = compare_frames(later, earlier, spans_of(geometry), limit) is None
+            shifted = compare(later, earlier, spans_of(geometry), limit) is None
             assert shifted == (median > limit)
 
 
 def test_long_runs_do_not_overflow():
     cell = np.zeros((3000, 3000), np.int16)
     later = np.full((3000, 3000, 3), 255, np.uint8)
-    delta = compare_frames(later, np.zeros_like(later), spans_of(geometry_of(cell)), 255)
+    delta = compare(later, np.zeros_like(later), spans_of(geometry_of(cell)), 255)
     np.testing.assert_array_equal(delta[..., 0], 255)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_widest_row_of_the_deepest_frames_does_not_overflow(sign):
-    cell = np.zeros((2, WIDEST), np.int16)
+@pytest.mark.parametrize("width", [LONGEST - 1, LONGEST, LONGEST + 1, 1000])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_the_largest_change_of_a_long_row_does_not_overflow(depth, width, sign):
+    cell = np.zeros((2, width), np.int16)
     cell[1, ::2] = -1  # runs of one pixel
-    ends = np.zeros((2, *cell.shape, 3), np.uint16)
-    ends[0] = 65535
+    most = np.iinfo(depth).max
+    ends = np.zeros((2, *cell.shape, 3), depth)
+    ends[0] = most
     later, earlier = ends[::sign]
-    delta = compare_frames(later, earlier, spans_of(geometry_of(cell)), 65535, np.full(2, 0.5))
-    np.testing.assert_array_equal(delta[0, :, 0], sign * 32768.0)  # 32767.5 in float16
-    np.testing.assert_array_equal(delta[1, :, 0], 32768.0)
+    delta = compare(later, earlier, spans_of(geometry_of(cell)), most, np.full(2, 0.25))
+    np.testing.assert_array_equal(delta[0, :, 0], np.float16(sign * most / 4))
+    np.testing.assert_array_equal(delta[1, :, 0], np.float16(most / 4))
 
 
-def test_a_wider_row_is_refused():
-    cell = np.zeros((1, WIDEST + 1), np.int16)
-    with pytest.raises(ValueError, match="at most 32768"):
+def test_an_image_of_more_pixels_than_can_be_summed_is_refused(monkeypatch):
+    monkeypatch.setattr(change, "MOST", 11)
+    cell = np.zeros((3, 4), np.int16)
+    with pytest.raises(ValueError, match="12 visible pixels; expected at most 11"):
         cell_spans(cell, cell == 0, 1)
+    assert cell_spans(cell, np.arange(12).reshape(3, 4) > 0, 1).n_visible == 11
+
+
+def test_long_runs_are_cut():
+    cell = np.zeros((2, 2 * LONGEST + 1), np.int16)
+    spans = cell_spans(cell, cell == 0, 1)
+    assert (spans.stop - spans.start).tolist() == 2 * [LONGEST, LONGEST, 1]
+    assert spans.stretch.tolist() == [0, 3, 6]
+
+
+def test_pairs_are_compared_as_each_alone():
+    geometry = four_cells()
+    rng = np.random.default_rng(5)
+    frames = rng.integers(0, 256, (5, SIZE, SIZE, 3)).astype(np.uint8)
+    frames[2] = 0  # far below its neighbours
+    later, earlier = list(frames[1:]), list(frames[:-1])
+    delta, shifted = compare_frames(later, earlier, spans_of(geometry), 60)
+    assert shifted.tolist() == [False, True, True, False]
+    for pair in (0, 3):
+        alone = compare(later[pair], earlier[pair], spans_of(geometry), 60)
+        np.testing.assert_array_equal(delta[pair], alone)
+    nothing, none = compare_frames([], [], spans_of(geometry), 60)
+    assert nothing.shape == (0, 2, 2, N_CELLS)
+    assert none.shape == (0,)
 
 
 def test_runs_end_with_their_row_and_stretches_at_gaps():
@@ -173,18 +209,25 @@ def test_runs_end_with_their_row_and_stretches_at_gaps():
 def test_cells_without_a_pixel_are_nan():
     geometry = geometry_of(np.zeros((4, 4)))
     frame = np.zeros((4, 4, 3), np.uint8)
-    delta = compare_frames(frame, frame, spans_of(geometry), 20)
+    delta = compare(frame, frame, spans_of(geometry), 20)
     assert np.isnan(delta[..., 1:]).all()
     assert (delta[..., 0] == 0).all()
 
 
-def test_a_frame_of_another_size_is_refused():
+def test_a_frame_of_another_size_or_depth_is_refused():
     runs = spans_of(four_cells())
     frame = np.zeros((SIZE, SIZE, 3), np.uint8)
-    with pytest.raises(ValueError, match=r"frame of \(8, 16, 3\), a sky map of \(16, 16\)"):
-        compare_frames(frame[:8], frame, runs, 20)
+    with pytest.raises(
+        ValueError, match=r"\(8, 16, 3\) and \(16, 16, 3\), a sky map of \(16, 16\)"
+    ):
+        compare(frame[:8], frame, runs, 20)
     with pytest.raises(ValueError, match="16, 16, 2"):
-        compare_frames(frame[..., :2], frame[..., :2], runs, 20)
+        compare(frame[..., :2], frame[..., :2], runs, 20)
+    for depth in (np.uint16, np.int8, np.float32):
+        with pytest.raises(ValueError, match=f"uint8 and {np.dtype(depth)}; expected 8 or 16 bits"):
+            compare(frame, frame.astype(depth), runs, 20)
+    with pytest.raises(ValueError, match="float32 and float32"):
+        compare(frame.astype(np.float32), frame.astype(np.float32), runs, 20)
 
 
 @pytest.mark.parametrize("channel", [0, 1])
@@ -199,10 +242,10 @@ def test_sky_shift_is_refused_above_the_limit_only(channel, sign):
         later[..., channel] = (later[..., channel].astype(int) + sign * dn).astype(np.uint8)
         return later
 
-    assert compare_frames(shifted_by(20), base, runs, 20.0) is not None
-    assert compare_frames(shifted_by(21), base, runs, 20.0) is None
-    assert compare_frames(shifted_by(20), base, runs, 19.5) is None
-    assert compare_frames(shifted_by(20), base, runs, 20.5) is not None
+    assert compare(shifted_by(20), base, runs, 20.0) is not None
+    assert compare(shifted_by(21), base, runs, 20.0) is None
+    assert compare(shifted_by(20), base, runs, 19.5) is None
+    assert compare(shifted_by(20), base, runs, 20.5) is not None
 
 
 def test_sky_shift_counts_visible_pixels_outside_cells_and_takes_their_median():
@@ -212,10 +255,25 @@ def test_sky_shift_counts_visible_pixels_outside_cells_and_takes_their_median():
     earlier = np.zeros((1, 5, 3), np.uint8)
     later = earlier.copy()
     later[0, [1, 2, 4], 0] = 40  # two of four visible pixels (median 20), and an invisible one
-    assert compare_frames(later, earlier, runs, 20) is not None
-    assert compare_frames(later, earlier, runs, 19.9) is None
+    assert compare(later, earlier, runs, 20) is not None
+    assert compare(later, earlier, runs, 19.9) is None
     later[0, 3, 0] = 40
-    assert compare_frames(later, earlier, runs, 20) is None
+    assert compare(later, earlier, runs, 20) is None
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("units", [1.0, 0.25])
+def test_the_barest_majority_just_beyond_the_limit_is_a_shift(units, sign):
+    # So few changed so little that a bound on the sum any higher would pass them.
+    cell = np.zeros((1, 255), np.int16)
+    runs = spans_of(geometry_of(cell, n_cells=1))
+    later = np.full((1, 255, 3), 100, np.uint16)
+    later[0, :128, 1] += np.uint16(20 / units + 1)
+    earlier = np.full_like(later, 100)
+    pair = (later, earlier)[::sign]
+    assert compare(*pair, runs, 20.0, np.full(2, units)) is None
+    later[0, 0, 1] -= 1
+    assert compare(*pair, runs, 20.0, np.full(2, units)) is not None
 
 
 def test_blue_alone_is_no_shift():
@@ -223,7 +281,7 @@ def test_blue_alone_is_no_shift():
     earlier = np.zeros((SIZE, SIZE, 3), np.uint8)
     later = earlier.copy()
     later[..., 2] = 255
-    assert compare_frames(later, earlier, runs, 20) is not None
+    assert compare(later, earlier, runs, 20) is not None
 
 
 # --- partners ----------------------------------------------------------------------
@@ -395,7 +453,7 @@ def test_the_sky_shift_limit_is_in_counts_of_the_eight_bit_frame(campaign):
 def test_the_largest_possible_change_is_still_a_number():
     runs = spans_of(four_cells())
     earlier = np.zeros((SIZE, SIZE, 3), np.uint16)
-    found = compare_frames(earlier + np.uint16(65535), earlier, runs, 1e9, np.full(2, 10.0))
+    found = compare(earlier + np.uint16(65535), earlier, runs, 1e9, np.full(2, 10.0))
     assert np.isfinite(found).all()
 
 
