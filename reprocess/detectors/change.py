@@ -105,7 +105,10 @@ def compare_frames(
     ValueError
         If a frame is not of the shape of the cell map, or not of 8 or 16 bits as its partner.
     """
-    sums = np.zeros((len(later), len(STATISTICS), len(CHANNELS), len(spans.n_pixels) + 1), np.int64)
+    delta = np.full(
+        (len(later), len(STATISTICS), len(CHANNELS), len(spans.n_pixels)), np.nan, np.float16
+    )
+    means = np.empty(delta.shape[1:])
     shifted = np.zeros(len(later), np.bool_)
     # A median is beyond a limit only if half of the pixels are, each by at least one count.
     enough = spans.n_visible / 2 * (np.floor(sky_shift_max_dn / units) + 1)
@@ -114,25 +117,24 @@ def compare_frames(
             raise ValueError(f"frames of {a.shape} and {b.shape}, a sky map of {spans.shape}")
         if not a.dtype == b.dtype or a.dtype not in DEPTHS:
             raise ValueError(f"frames of {a.dtype} and {b.dtype}; expected 8 or 16 bits, both")
-        far = _accumulate(
+        far = _compare(
             np.ascontiguousarray(a).reshape(-1),
             np.ascontiguousarray(b).reshape(-1),
             spans.start,
             spans.stop,
             spans.cell,
             spans.stretch,
+            spans.n_pixels,
             spans.shape[1],
             enough,
-            sums[pair],
+            units,
+            means,
         )
-        if far:
-            shifted[pair] = (_median_shift(a, b, spans) * units).max() > sky_shift_max_dn
-    with np.errstate(invalid="ignore"):
-        means = sums[..., :-1] / spans.n_pixels
-    means *= units[:, np.newaxis]
-    means[shifted] = np.nan
-    np.clip(means, -FLOAT16_MAX, FLOAT16_MAX, out=means)
-    return means.astype(np.float16), shifted
+        if far and (_median_shift(a, b, spans) * units).max() > sky_shift_max_dn:
+            shifted[pair] = True
+        else:
+            delta[pair] = means
+    return delta, shifted
 
 
 def _median_shift(
@@ -147,19 +149,21 @@ def _median_shift(
 
 
 @numba.njit(nogil=True, cache=True)
-def _accumulate(
+def _compare(
     later: NDArray[Any],
     earlier: NDArray[Any],
     start: NDArray[np.int64],
     stop: NDArray[np.int64],
     cell: NDArray[np.int64],
     stretch: NDArray[np.int64],
+    n_pixels: NDArray[np.int64],
     width: int,
     enough: NDArray[np.float64],
-    sums: NDArray[np.int64],
+    units: NDArray[np.float64],
+    means: NDArray[np.float64],
 ) -> bool:
-    """Add ΣΔ and Σ|Δ| by channel and cell; say whether of a channel max(Δ, 0) or max(-Δ, 0), its
-    rise or its fall, sum to `enough` over all cells.
+    """Fill (statistic, channel, cell) means; say whether max(Δ, 0) or max(-Δ, 0) of a channel,
+    its rise or its fall, sum to `enough` over all visible pixels.
 
     Frames are flattened, red green blue in turn. Runs of one cell are short, some nine pixels of a
     frame of 256, too short for vector instructions to fill, and loops of so few turns are
@@ -169,10 +173,11 @@ def _accumulate(
     next, or loses beyond the last, the subtraction takes back, because a run alone fills no
     quarter. Counts of 16 bits would: of them the lower bytes are summed, then the upper ones.
     """
+    n_cells = n_pixels.size
     every_byte, every_quarter = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
     words, summed = np.empty(width, np.uint64), np.zeros(width + 1, np.uint64)
     quarters = words.view(np.uint16)
-    of_cell = np.zeros((later.itemsize, sums.shape[-1], 2), np.uint64)
+    sums = np.zeros((later.itemsize, n_cells + 1, 2), np.uint64)
     for index in range(stretch.size - 1):
         runs = slice(stretch[index], stretch[index + 1])
         ends, cells = stop[runs], cell[runs]
@@ -197,20 +202,25 @@ def _accumulate(
                 after = summed[np.uint64(ends[run] - begin)]
                 change, before = after - before, after
                 into = np.uint64(cells[run])
-                of_cell[byte, into, 0] += change & every_quarter
-                of_cell[byte, into, 1] += (change >> np.uint64(16)) & every_quarter
-    half = of_cell.view(np.uint32)  # rise of red and of green, fall of red and of green
+                sums[byte, into, 0] += change & every_quarter
+                sums[byte, into, 1] += (change >> np.uint64(16)) & every_quarter
+    halves = sums.view(np.uint32)  # rise of red and of green, fall of red and of green
     far = False
     for channel in range(2):
         rises = falls = np.int64(0)
-        for c in range(sums.shape[-1]):
+        for c in range(n_cells + 1):
             rise = fall = np.int64(0)
             for byte in range(later.itemsize):
-                rise += np.int64(half[byte, c, channel]) << (8 * byte)
-                fall += np.int64(half[byte, c, 2 + channel]) << (8 * byte)
-            sums[0, channel, c] = rise - fall
-            sums[1, channel, c] = rise + fall
+                rise += np.int64(halves[byte, c, channel]) << (8 * byte)
+                fall += np.int64(halves[byte, c, 2 + channel]) << (8 * byte)
             rises += rise
             falls += fall
+            if c < n_cells:
+                for statistic, change_sum in enumerate((rise - fall, rise + fall)):
+                    mean = np.nan
+                    if n_pixels[c]:
+                        mean = change_sum / n_pixels[c] * units[channel]
+                        mean = min(max(mean, -FLOAT16_MAX), FLOAT16_MAX)
+                    means[statistic, channel, c] = mean
         far |= max(rises, falls) >= enough[channel]
     return far

@@ -11,6 +11,7 @@ thresholds and noise have one unit whatever the camera.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from reprocess.detectors.change import (
     CHANNELS,
     EIGHT_BIT,
     STATISTICS,
+    CellSpans,
     cell_spans,
     compare_frames,
 )
@@ -34,7 +36,7 @@ from reprocess.detectors.detector import (
     EvidenceVariable,
 )
 from reprocess.errors import ConfigurationError
-from reprocess.geometry.calibration import epoch_geometry
+from reprocess.geometry.calibration import EpochGeometry, epoch_geometry
 
 if TYPE_CHECKING:
     from reprocess.archive.frames import FrameBlock
@@ -171,12 +173,11 @@ class DifferenceDetector:
         compared = status == EvidenceStatus.OBSERVED
         for epoch in np.unique(block.epoch[compared]):
             camera = campaign.camera[epoch]
-            geometry = epoch_geometry(campaign, camera)
             rows = np.flatnonzero(compared & (block.epoch == epoch))
             delta[rows], shifted = compare_frames(
                 [_rgb(own[row]) for row in rows],
                 [_rgb(images[row]) for row in partner[rows]],
-                cell_spans(geometry.cellmap.cell, geometry.skymap.visible, variable.shape[-1]),
+                _spans(epoch_geometry(campaign, camera)),
                 settings.sky_shift_max_dn,
                 eight_bit_units(camera)[: len(CHANNELS)] if deep else EIGHT_BIT,
             )
@@ -216,6 +217,11 @@ class DifferenceDetector:
             else:
                 limits[i] = rule["k_sigma"] * np.asarray(rule["noise"][f"{channel}_dn"])
         return limits
+
+
+@functools.lru_cache(maxsize=32)
+def _spans(geometry: EpochGeometry) -> CellSpans:
+    return cell_spans(geometry.cellmap.cell, geometry.skymap.visible, geometry.cells.n_cells)
 
 
 def flag_cells(
@@ -299,4 +305,4 @@ def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.bo
 
 def _rgb(image: NDArray[Any]) -> NDArray[Any]:
     """The frame with three channels, those of a mono camera being equal; not copied."""
-    return np.broadcast_to(image, (*image.shape[:2], 3))
+    return image if image.shape[-1] == 3 else np.broadcast_to(image, (*image.shape[:2], 3))

@@ -20,9 +20,12 @@ from reprocess.geometry.pixelmap import skymap_digests
 from reprocess.geometry.skymap import Skymap, build_skymap, mask_bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EpochGeometry:
-    """All that says where in the sky the processed pixels of a camera epoch look."""
+    """All that says where in the sky the processed pixels of a camera epoch look.
+
+    Its hash is its identity, so what is derived from it can be kept.
+    """
 
     skymap: Skymap
     cells: SkyCells

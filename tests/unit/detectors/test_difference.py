@@ -20,6 +20,7 @@ from reprocess.detectors.difference import (
     match_lag,
 )
 from reprocess.errors import ConfigurationError
+from reprocess.geometry.calibration import EpochGeometry
 
 N_CELLS = 4
 SIZE = 16
@@ -29,7 +30,7 @@ def geometry_of(cell, visible=None, n_cells=N_CELLS, observed=None):
     cell = np.asarray(cell, np.int16)
     visible = cell >= 0 if visible is None else visible
     observed = np.ones(n_cells, bool) if observed is None else np.asarray(observed)
-    return SimpleNamespace(
+    return EpochGeometry(
         cells=SimpleNamespace(n_cells=n_cells),
         cellmap=SimpleNamespace(cell=cell, observed=observed),
         skymap=SimpleNamespace(visible=visible),
