@@ -42,9 +42,9 @@ class CellSpans:
     """
 
     shape: tuple[int, int]
-    start: NDArray[np.int64]
-    stop: NDArray[np.int64]
-    cell: NDArray[np.int64]
+    start: NDArray[np.int32]
+    stop: NDArray[np.int32]
+    cell: NDArray[np.int16]
     stretch: NDArray[np.int64]
     n_pixels: NDArray[np.int64]
     n_visible: int
@@ -71,10 +71,16 @@ def cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int
     start, stop = start[keep], stop[keep]
     apart = np.append(True, (start[1:] != stop[:-1]) | (start[1:] % width == 0))
     n_pixels = np.bincount(key[key >= 0], minlength=n_cells + 1)[:n_cells]
+    # As short as they can be: they are read anew for every pair.
     return CellSpans(
-        (height, width), start, stop, key[start],
-        np.append(np.flatnonzero(apart[: start.size]), start.size), n_pixels, n_visible,
-    )  # fmt: skip
+        shape=(height, width),
+        start=start.astype(np.int32),
+        stop=stop.astype(np.int32),
+        cell=key[start].astype(np.int16),
+        stretch=np.append(np.flatnonzero(apart[: start.size]), start.size),
+        n_pixels=n_pixels,
+        n_visible=n_visible,
+    )
 
 
 def compare_frames(
@@ -152,9 +158,9 @@ def _median_shift(
 def _compare(
     later: NDArray[Any],
     earlier: NDArray[Any],
-    start: NDArray[np.int64],
-    stop: NDArray[np.int64],
-    cell: NDArray[np.int64],
+    start: NDArray[np.int32],
+    stop: NDArray[np.int32],
+    cell: NDArray[np.int16],
     stretch: NDArray[np.int64],
     n_pixels: NDArray[np.int64],
     width: int,
@@ -181,7 +187,7 @@ def _compare(
     for index in range(stretch.size - 1):
         runs = slice(stretch[index], stretch[index + 1])
         ends, cells = stop[runs], cell[runs]
-        begin, end = start[runs.start], ends[-1]
+        begin, end = np.int64(start[runs.start]), np.int64(ends[-1])
         n = end - begin
         a, b = later[3 * begin : 3 * end], earlier[3 * begin : 3 * end]
         out = quarters[: 4 * n]
@@ -199,7 +205,7 @@ def _compare(
                 total += (word[i] >> np.uint64(8 * byte)) & every_byte
                 until[i] = total
             for run in range(ends.size):
-                after = summed[np.uint64(ends[run] - begin)]
+                after = summed[np.uint64(np.int64(ends[run]) - begin)]
                 change, before = after - before, after
                 into = np.uint64(cells[run])
                 sums[byte, into, 0] += change & every_quarter
