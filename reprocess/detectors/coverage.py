@@ -77,14 +77,15 @@ def cell_shares(
     """
     units = np.rint(weight_sr.astype(np.float64) * UNITS_PER_SR).astype(np.int64)
     units[cell < 0] = 0
-    index = np.where(cell < 0, n_cells, cell).astype(np.int64)
-    total = np.zeros(n_cells + 1, np.int64)
-    np.add.at(total, index.ravel(), units.ravel())
-    covered = np.zeros((len(logits), n_cells + 1), np.int64)
-    parts = (np.array_split(a, threads) for a in (logits.astype(np.float32), covered))
+    whole = _tile_units(cell, units, n_cells, *logits.shape[1:])
+    total = np.zeros(n_cells, np.int64)
+    np.add.at(total, whole[1], whole[2])
+    covered = np.zeros((len(logits), n_cells), np.int64)
+    logits = logits.astype(np.float32)
+    parts = (np.array_split(a, threads) for a in (logits, covered))
     with ThreadPoolExecutor(threads, "cover") as pool:
-        list(pool.map(lambda f, c: _cover(f, threshold, index, units, c), *parts))
-    seen = np.flatnonzero(total[:n_cells] > 0)
+        list(pool.map(lambda f, c: _cover(f, threshold, cell, units, *whole, c), *parts))
+    seen = np.flatnonzero(total > 0)
     share = np.full((len(logits), n_cells), FRACTION_UNOBSERVED, np.uint8)
     share[:, seen] = covered[:, seen] * FRACTION_FULL // total[seen]
     share[~np.isfinite(logits).all(axis=(1, 2))] = FRACTION_UNOBSERVED
@@ -108,6 +109,46 @@ def _neighbours(
 
 
 @numba.njit(nogil=True, cache=True)
+def _runs(lower: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where runs of pixels that share their two sources begin, and where the last one ends."""
+    inner = np.flatnonzero(lower[1:] != lower[:-1]) + 1
+    return np.concatenate((np.array([0]), inner, np.array([lower.size])))
+
+
+@numba.njit(nogil=True, cache=True)
+def _tile_units(
+    cell: NDArray[np.int16], units: NDArray[np.int64], n_cells: int, n_v: int, n_u: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Add up solid angle by tile, the pixels between the same four sources, and cell.
+
+    Returns
+    -------
+    (tile + 1,) where the parts of a tile, in image order, begin; (part,) cell; (part,) units
+    """
+    ys = _runs(_neighbours(cell.shape[0], n_v)[0])
+    xs = _runs(_neighbours(cell.shape[1], n_u)[0])
+    first = np.zeros((ys.size - 1) * (xs.size - 1) + 1, np.int64)
+    part_cell, part_units = np.empty(cell.size, np.int64), np.empty(cell.size, np.int64)
+    of_cell = np.zeros(n_cells, np.int64)
+    end = tile = 0
+    for j in range(ys.size - 1):
+        for i in range(xs.size - 1):
+            for y in range(ys[j], ys[j + 1]):
+                for x in range(xs[i], xs[i + 1]):
+                    if units[y, x] > 0:
+                        if of_cell[cell[y, x]] == 0:
+                            part_cell[end] = cell[y, x]
+                            end += 1
+                        of_cell[cell[y, x]] += units[y, x]
+            for part in range(first[tile], end):
+                part_units[part] = of_cell[part_cell[part]]
+                of_cell[part_cell[part]] = 0
+            tile += 1
+            first[tile] = end
+    return first, part_cell[:end], part_units[:end]
+
+
+@numba.njit(nogil=True, cache=True)
 def _masks(logits: NDArray[np.float32], threshold: float, mask: NDArray[np.bool_]) -> None:
     n, height, width = mask.shape
     v0, v1, wv = _neighbours(height, logits.shape[1])
@@ -124,35 +165,49 @@ def _masks(logits: NDArray[np.float32], threshold: float, mask: NDArray[np.bool_
 def _cover(
     logits: NDArray[np.float32],
     threshold: float,
-    cell: NDArray[np.int64],
+    cell: NDArray[np.int16],
     units: NDArray[np.int64],
+    first: NDArray[np.int64],
+    part_cell: NDArray[np.int64],
+    part_units: NDArray[np.int64],
     covered: NDArray[np.int64],
 ) -> None:
-    height, width = cell.shape
-    v0, v1, wv = _neighbours(height, logits.shape[1])
-    u0, u1, wu = _neighbours(width, logits.shape[2])
-    # A value between two sources is not above both nor below both: most rows, and most runs of
-    # pixels that share their two source columns, need no interpolation.
-    begins = np.flatnonzero(np.concatenate((np.array([True]), (u0[1:] != u0[:-1]))))
-    ends = np.append(begins[1:], width)
-    row = np.empty(logits.shape[2], np.float64)
-    some = np.empty(logits.shape[1], np.bool_)
+    """Add up the solid angle of aurora by cell; tiles are those of `_tile_units`.
+
+    A value between four sources is not above all of them nor below: most tiles are aurora, or are
+    none, as a whole. Only where an outline passes are pixels looked at.
+    """
+    v0, v1, wv = _neighbours(cell.shape[0], logits.shape[1])
+    u0, u1, wu = _neighbours(cell.shape[1], logits.shape[2])
+    ys, xs = _runs(v0), _runs(u0)
     for frame in range(logits.shape[0]):
-        for v in range(logits.shape[1]):
-            some[v] = np.any(logits[frame, v] >= threshold)
-        for y in range(height):
-            if not (some[v0[y]] or some[v1[y]]):
-                continue
-            _blend(logits[frame, v0[y]], logits[frame, v1[y]], wv[y], row)
-            for run in range(begins.size):
-                begin, end = begins[run], ends[run]
-                left, right = row[u0[begin]], row[u1[begin]]
-                if left < threshold and right < threshold:
+        logit = logits[frame]
+        aurora = logit >= threshold
+        of_cell = covered[frame]
+        tile = -1
+        for j in range(ys.size - 1):
+            top, bottom = v0[ys[j]], v1[ys[j]]
+            for i in range(xs.size - 1):
+                tile += 1
+                left, right = u0[xs[i]], u1[xs[i]]
+                corners = (
+                    np.int64(aurora[top, left]) + np.int64(aurora[top, right])
+                    + np.int64(aurora[bottom, left]) + np.int64(aurora[bottom, right])
+                )  # fmt: skip
+                if corners == 0 or first[tile] == first[tile + 1]:
                     continue
-                all_of_it = left >= threshold and right >= threshold
-                for x in range(begin, end):
-                    if all_of_it or left * (1.0 - wu[x]) + right * wu[x] >= threshold:
-                        covered[frame, cell[y, x]] += units[y, x]
+                if corners == 4:
+                    for part in range(first[tile], first[tile + 1]):
+                        of_cell[part_cell[part]] += part_units[part]
+                    continue
+                for y in range(ys[j], ys[j + 1]):
+                    west = logit[top, left] * (1.0 - wv[y]) + logit[bottom, left] * wv[y]
+                    east = logit[top, right] * (1.0 - wv[y]) + logit[bottom, right] * wv[y]
+                    if west < threshold and east < threshold:
+                        continue
+                    for x in range(xs[i], xs[i + 1]):
+                        if units[y, x] and west * (1.0 - wu[x]) + east * wu[x] >= threshold:
+                            of_cell[cell[y, x]] += units[y, x]
 
 
 @numba.njit(nogil=True, cache=True)
