@@ -29,6 +29,7 @@ from reprocess.geometry.calibration import (
     magnetic_epoch,
 )
 from reprocess.geometry.cells import CellFlag
+from reprocess.geometry.ephemeris import EPHEMERIS
 from reprocess.stores.layout import (
     ACQUIRED,
     Coordinate,
@@ -173,7 +174,7 @@ def _evidence_settings_of(campaign: Campaign, label: str, epochs: tuple[int, ...
 def _detections_settings_of(campaign: Campaign, label: str, epochs: tuple[int, ...]) -> str:
     detector = detector_of(campaign, label)
     thresholds = [detector.detection_settings(campaign.camera[i]) for i in epochs]
-    return half_digest([thresholds, _geometry_half(campaign, epochs)])
+    return half_digest([thresholds, _geometry_half(campaign, epochs), EPHEMERIS])
 
 
 def cube_settings(campaign: Campaign) -> dict[str, Any]:

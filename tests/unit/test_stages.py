@@ -85,6 +85,15 @@ def test_a_fingerprint_contains_its_parents(small_campaign):
     assert len(detections) == 2
 
 
+def test_another_ephemeris_reaches_what_holds_elevations(small_campaign, monkeypatch):
+    before = fingerprints(small_campaign())
+    monkeypatch.setattr(stages, "EPHEMERIS", "another")
+    stages._detections_settings_of.cache_clear()
+    after = fingerprints(small_campaign())
+    stages._detections_settings_of.cache_clear()
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False]
+
+
 def test_the_settings_half_of_evidence_is_known_without_a_frame(small_campaign):
     campaign = small_campaign()
     _, evidence, _ = fingerprints(campaign)

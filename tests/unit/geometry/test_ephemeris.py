@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from skyfield.api import wgs84
 
 from reprocess.campaign import Site
 from reprocess.errors import ConfigurationError
@@ -65,6 +66,21 @@ def test_dark_hours_of_a_year_at_jang_bogo(jbs: Site, year: int) -> None:
     times = np.arange(f"{year}-01-01", f"{year + 1}-01-01", 30, dtype="datetime64[m]")
     hours = (sun_elevation_deg(jbs, times) < -15.0).sum() / 2
     assert hours == pytest.approx(2152, rel=0.02)
+
+
+@pytest.mark.parametrize("body", ["sun", "moon"])
+@pytest.mark.parametrize("year", [1995, 2021, 2049])
+def test_the_short_nutation_is_within_a_float32_of_the_whole(
+    jbs: Site, body: str, year: int
+) -> None:
+    times = np.arange(f"{year}-01-01", f"{year + 1}-01-01", 7001, dtype="datetime64[m]")
+    sky = ephemeris._sky()
+    place = sky.earth + wgs84.latlon(jbs.latitude_deg, jbs.longitude_deg, jbs.altitude_m)
+    seen = place.at(ephemeris._skyfield_times(sky, times)).observe(getattr(sky, body))
+    whole = seen.apparent().altaz()[0].degrees
+    found = getattr(ephemeris, f"{body}_elevation_deg")(jbs, times)
+    # Half of the spacing of float32 above 64 degrees, and 0.001".
+    assert np.abs(found - whole).max() < 3.9e-6 + 0.001 / 3600
 
 
 @pytest.mark.parametrize("elevation", [sun_elevation_deg, moon_elevation_deg])
