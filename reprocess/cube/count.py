@@ -131,18 +131,18 @@ class Counter:
         if mlt_bin.ndim == 2:
             self._add_by_cell(group, mlt_bin, selected, given)
             return
-        order, starts, groups, bins = self._runs(group, mlt_bin, selected)
-        if len(order) == 0:
+        order, ends = self._by_bin(group, mlt_bin, selected)
+        if n == 0 or ends[-1] == 0:
             return
         for label, fraction in given.items():
-            self._count(0, label, fraction, order, starts, groups, bins)
+            self._count(0, label, fraction, order, ends)
         if not self.compare or any(label not in given for label in self.compare):
             return
         unobserved = _unobserved([given[label] for label in self.compare])
         for label in self.compare:
             # 255 has every bit set: OR-ing it in makes a cell not observed and nothing else.
             common = given[label] if unobserved is None else given[label] | unobserved
-            self._count(2, label, common, order, starts, groups, bins)
+            self._count(2, label, common, order, ends)
 
     def _add_by_cell(
         self,
@@ -153,10 +153,10 @@ class Counter:
     ) -> None:
         """As `add_day`, each cell in a bin of its own."""
         n = len(mlt_bin)
-        groups = np.broadcast_to(np.asarray(group, dtype=np.int64), (n,))
         if mlt_bin.shape != (n, self.n_cells):
             raise ValueError(f"mlt_bin: found {mlt_bin.shape}, expected {(n, self.n_cells)}")
-        self._check_frames(groups, mlt_bin, selected, n)
+        self._check_frames(np.asarray(group), mlt_bin, selected, n)
+        groups = np.broadcast_to(np.asarray(group, dtype=np.int64), (n,))
         frames = np.flatnonzero(selected & (groups >= 0)).astype(np.int64)
         bins = np.ascontiguousarray(mlt_bin, dtype=np.int16)
         common = None
@@ -182,13 +182,15 @@ class Counter:
 
     def _check_frames(
         self,
-        groups: NDArray[np.int64],
+        groups: NDArray[np.integer[Any]],
         bins: NDArray[np.integer[Any]],
         selected: NDArray[np.bool_],
         n: int,
     ) -> None:
         if selected.shape != (n,) or selected.dtype != np.bool_:
             raise ValueError(f"selected: found {selected.dtype} {selected.shape}, expected bool")
+        if groups.shape not in ((), (n,)):
+            raise ValueError(f"group: found {groups.shape}, expected one or {n}")
         if n and not -1 <= groups.min() <= groups.max() < self.n_groups:
             raise ValueError(f"group outside -1 to {self.n_groups - 1}")
         if n and not -1 <= bins.min() <= bins.max() < self.n_mlt:
@@ -202,25 +204,25 @@ class Counter:
             )
         return np.ascontiguousarray(fraction)
 
-    def _runs(
+    def _by_bin(
         self,
         group: int | NDArray[np.integer[Any]],
         mlt_bin: NDArray[np.integer[Any]],
         selected: NDArray[np.bool_],
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Frames that count, ordered by (group, bin), and where each such run begins."""
-        n = len(mlt_bin)
-        groups = np.broadcast_to(np.asarray(group, dtype=np.int64), (n,))
-        bins = np.asarray(mlt_bin, dtype=np.int64)
-        self._check_frames(groups, bins, selected, n)
-        frames = np.flatnonzero(selected & (bins >= 0) & (groups >= 0))
-        keys = groups[frames] * self.n_mlt + bins[frames]
-        ranks = np.argsort(keys, kind="stable")
-        keys = keys[ranks]
-        starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        runs = keys[starts]
-        ends = np.append(starts, len(keys)).astype(np.int64)
-        return frames[ranks].astype(np.int64), ends, runs // self.n_mlt, runs % self.n_mlt
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Frames in the order of (group, bin), those that do not count last.
+
+        Returns
+        -------
+        (n,) frames; (group * mlt,) where in them each group's bin ends
+        """
+        groups, bins = np.asarray(group, np.int64), np.asarray(mlt_bin, np.int64)
+        self._check_frames(groups, bins, selected, len(mlt_bin))
+        n_keys = self.n_groups * self.n_mlt
+        counted = selected & (bins >= 0) & (groups >= 0)
+        key = np.where(counted, groups * self.n_mlt + bins, n_keys)
+        ends = np.cumsum(np.bincount(key, minlength=n_keys)[:n_keys])
+        return np.argsort(key, kind="stable"), ends
 
     def _count(
         self,
@@ -228,17 +230,13 @@ class Counter:
         label: str,
         fraction: NDArray[np.uint8],
         order: NDArray[np.int64],
-        starts: NDArray[np.int64],
-        groups: NDArray[np.int64],
-        bins: NDArray[np.int64],
+        ends: NDArray[np.int64],
     ) -> None:
         detector = self.detectors.index(label)
         _count_runs(
             fraction,
             order,
-            starts,
-            groups,
-            bins,
+            ends,
             np.uint8(self.fraction_min),
             self.counts[outcome : outcome + 2, :, detector],
             self.n_days[outcome : outcome + 2, :, detector],
@@ -442,26 +440,26 @@ def _unobserved(fractions: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | N
 def _count_runs(
     fraction: NDArray[np.uint8],
     order: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    bins: NDArray[np.int64],
+    ends: NDArray[np.int64],
     fraction_min: np.uint8,
     counts: NDArray[np.int32],
     n_days: NDArray[np.int32],
 ) -> None:
-    """Add the runs of one day to (2, group, mlt, cell) counts and day counts."""
+    """Add one day's frames to (2, group, mlt, cell) counts and day counts."""
     n_cells = fraction.shape[1]
     observed = np.zeros(n_cells, dtype=np.int32)
     aurora = np.zeros(n_cells, dtype=np.int32)
     # uint8 sums keep the inner loop at one byte a cell; they are emptied every 255 frames.
     observed_8 = np.zeros(n_cells, dtype=np.uint8)
     aurora_8 = np.zeros(n_cells, dtype=np.uint8)
-    for run in range(len(groups)):
+    first = 0
+    for key in range(ends.size):
+        if first == ends[key]:
+            continue
         observed[:] = 0
         aurora[:] = 0
-        first = starts[run]
-        while first < starts[run + 1]:
-            last = min(first + 255, starts[run + 1])
+        while first < ends[key]:
+            last = min(first + 255, ends[key])
             observed_8[:] = 0
             aurora_8[:] = 0
             for i in range(first, last):
@@ -475,8 +473,7 @@ def _count_runs(
                 observed[cell] += observed_8[cell]
                 aurora[cell] += aurora_8[cell]
             first = last
-        group = groups[run]
-        bin_ = bins[run]
+        group, bin_ = divmod(key, counts.shape[2])
         for cell in range(n_cells):
             counts[0, group, bin_, cell] += observed[cell]
             counts[1, group, bin_, cell] += aurora[cell]

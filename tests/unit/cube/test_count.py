@@ -254,6 +254,8 @@ def test_inputs_are_not_modified():
         ({"fractions": {"a": np.zeros((2, 2), np.uint8)}}, r"expected uint8 \(2, 1\)"),
         ({"fractions": {"a": np.zeros((2, 1), np.float32)}}, "float32"),
         ({"fractions": {"z": np.zeros((2, 1), np.uint8)}}, "expected some of"),
+        ({"group": np.zeros(3, np.int64)}, r"group: found \(3,\), expected one or 2"),
+        ({"group": np.zeros(1), "mlt_bin": np.zeros((2, 1), np.int16)}, "expected one or 2"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(change, message):
