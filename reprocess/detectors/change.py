@@ -202,7 +202,10 @@ def _compare(
             total = before = np.uint64(0)
             word, until = words[:n], summed[1 : n + 1]
             for i in range(n):
-                total += (word[i] >> np.uint64(8 * byte)) & every_byte
+                if later.itemsize == 1:  # decided when compiled
+                    total += word[i]
+                else:
+                    total += (word[i] >> np.uint64(8 * byte)) & every_byte
                 until[i] = total
             for run in range(ends.size):
                 after = summed[np.uint64(np.int64(ends[run]) - begin)]
