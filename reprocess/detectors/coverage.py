@@ -77,6 +77,7 @@ def cell_shares(
     """
     units = np.rint(weight_sr.astype(np.float64) * UNITS_PER_SR).astype(np.int64)
     units[cell < 0] = 0
+    cell = np.maximum(cell, 0)  # where they add nothing
     whole = _tile_units(cell, units, n_cells, *logits.shape[1:])
     total = np.zeros(n_cells, np.int64)
     np.add.at(total, whole[1], whole[2])
@@ -200,14 +201,15 @@ def _cover(
                     for part in range(first[tile], first[tile + 1]):
                         of_cell[part_cell[part]] += part_units[part]
                     continue
-                for y in range(ys[j], ys[j + 1]):
+                # Unsigned, so that no index needs a check for being negative.
+                for y in range(np.uint64(ys[j]), np.uint64(ys[j + 1])):
                     west = logit[top, left] * (1.0 - wv[y]) + logit[bottom, left] * wv[y]
                     east = logit[top, right] * (1.0 - wv[y]) + logit[bottom, right] * wv[y]
                     if west < threshold and east < threshold:
                         continue
-                    for x in range(xs[i], xs[i + 1]):
-                        if units[y, x] and west * (1.0 - wu[x]) + east * wu[x] >= threshold:
-                            of_cell[cell[y, x]] += units[y, x]
+                    for x in range(np.uint64(xs[i]), np.uint64(xs[i + 1])):
+                        if west * (1.0 - wu[x]) + east * wu[x] >= threshold:
+                            of_cell[np.uint64(cell[y, x])] += units[y, x]
 
 
 @numba.njit(nogil=True, cache=True)
