@@ -363,10 +363,15 @@ class _DayBlock:
         )
         if len(present):
             epochs = self.campaign.epoch_index(times)
-            fraction[present] = detector.fractions(evidence, epochs, self.campaign, self.threads)
-            mlt[present] = mlt_hours(station_mlon_deg(self.campaign), times)
-            sun[present] = sun_elevation_deg(self.campaign.site, times)
-            moon[present] = moon_elevation_deg(self.campaign.site, times)
+            # Beside each other: shares of cells leave Python's lock to the rest.
+            with ThreadPoolExecutor(1, "fractions") as pool:
+                shares = pool.submit(
+                    detector.fractions, evidence, epochs, self.campaign, self.threads
+                )
+                mlt[present] = mlt_hours(station_mlon_deg(self.campaign), times)
+                sun[present] = sun_elevation_deg(self.campaign.site, times)
+                moon[present] = moon_elevation_deg(self.campaign.site, times)
+                fraction[present] = shares.result()
         writer = self._writer(layout, day_block("detections", label, self.day))
         writer.write("fraction", 0, fraction)
         writer.write("acquired", 0, day.acquired)

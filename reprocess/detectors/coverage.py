@@ -21,6 +21,8 @@ from reprocess.detectors.detector import FRACTION_FULL, FRACTION_UNOBSERVED
 
 # 254 × the whole sphere in these units stays below 2^63, and a float32 pixel keeps its 24 bits.
 UNITS_PER_SR = 2.0**48
+AT_ONCE = 32
+"""Frames whose pixels are looked at together."""
 
 
 def logit(probability: float) -> float:
@@ -78,19 +80,30 @@ def cell_shares(
     units = np.rint(weight_sr.astype(np.float64) * UNITS_PER_SR).astype(np.int64)
     units[cell < 0] = 0
     cell = np.maximum(cell, 0)  # where they add nothing
-    whole = _tile_units(cell, units, n_cells, *logits.shape[1:])
     total = np.zeros(n_cells, np.int64)
-    np.add.at(total, whole[1], whole[2])
-    covered = np.zeros((len(logits), n_cells), np.int64)
-    logits = logits.astype(np.float32)
-    parts = (np.array_split(a, threads) for a in (logits, covered))
+    np.add.at(total, cell.ravel(), units.ravel())
+    finite = np.isfinite(logits.astype(np.float32)).all(axis=(1, 2))
+    groups = _by_group(logits[finite])
+    covered = np.zeros((len(groups), n_cells, AT_ONCE), np.int64)
+    parts = (np.array_split(a, threads) for a in (groups, covered))
     with ThreadPoolExecutor(threads, "cover") as pool:
-        list(pool.map(lambda f, c: _cover(f, threshold, cell, units, *whole, c), *parts))
-    seen = np.flatnonzero(total > 0)
+        list(pool.map(lambda g, c: _cover(g, threshold, cell, units, c), *parts))
+    of_frame = covered.transpose(0, 2, 1).reshape(-1, n_cells)[: np.count_nonzero(finite)]
+    seen = total > 0
     share = np.full((len(logits), n_cells), FRACTION_UNOBSERVED, np.uint8)
-    share[:, seen] = covered[:, seen] * FRACTION_FULL // total[seen]
-    share[~np.isfinite(logits).all(axis=(1, 2))] = FRACTION_UNOBSERVED
+    share[np.ix_(finite, seen)] = of_frame[:, seen] * FRACTION_FULL // total[seen]
     return share
+
+
+def _by_group(logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """(group, v, u, `AT_ONCE`) logits of so many frames side by side, the last filled up with 0."""
+    _, n_v, n_u = logits.shape
+    n_groups = -(-len(logits) // AT_ONCE)
+    frames = np.zeros((n_groups * AT_ONCE, n_v, n_u), np.float32)
+    frames[: len(logits)] = logits
+    return np.ascontiguousarray(
+        frames.reshape(n_groups, AT_ONCE, n_v, n_u).transpose(0, 2, 3, 1), np.float32
+    )
 
 
 @numba.njit(nogil=True, cache=True)
@@ -117,39 +130,6 @@ def _runs(lower: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @numba.njit(nogil=True, cache=True)
-def _tile_units(
-    cell: NDArray[np.int16], units: NDArray[np.int64], n_cells: int, n_v: int, n_u: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Add up solid angle by tile, the pixels between the same four sources, and cell.
-
-    Returns
-    -------
-    (tile + 1,) where the parts of a tile, in image order, begin; (part,) cell; (part,) units
-    """
-    ys = _runs(_neighbours(cell.shape[0], n_v)[0])
-    xs = _runs(_neighbours(cell.shape[1], n_u)[0])
-    first = np.zeros((ys.size - 1) * (xs.size - 1) + 1, np.int64)
-    part_cell, part_units = np.empty(cell.size, np.int64), np.empty(cell.size, np.int64)
-    of_cell = np.zeros(n_cells, np.int64)
-    end = tile = 0
-    for j in range(ys.size - 1):
-        for i in range(xs.size - 1):
-            for y in range(ys[j], ys[j + 1]):
-                for x in range(xs[i], xs[i + 1]):
-                    if units[y, x] > 0:
-                        if of_cell[cell[y, x]] == 0:
-                            part_cell[end] = cell[y, x]
-                            end += 1
-                        of_cell[cell[y, x]] += units[y, x]
-            for part in range(first[tile], end):
-                part_units[part] = of_cell[part_cell[part]]
-                of_cell[part_cell[part]] = 0
-            tile += 1
-            first[tile] = end
-    return first, part_cell[:end], part_units[:end]
-
-
-@numba.njit(nogil=True, cache=True)
 def _masks(logits: NDArray[np.float32], threshold: float, mask: NDArray[np.bool_]) -> None:
     n, height, width = mask.shape
     v0, v1, wv = _neighbours(height, logits.shape[1])
@@ -168,48 +148,51 @@ def _cover(
     threshold: float,
     cell: NDArray[np.int16],
     units: NDArray[np.int64],
-    first: NDArray[np.int64],
-    part_cell: NDArray[np.int64],
-    part_units: NDArray[np.int64],
     covered: NDArray[np.int64],
 ) -> None:
-    """Add up the solid angle of aurora by cell; tiles are those of `_tile_units`.
+    """Add up the solid angle of aurora, (group, cell, frame), of (group, v, u, frame) logits.
 
-    A value between four sources is not above all of them nor below: most tiles are aurora, or are
-    none, as a whole. Only where an outline passes are pixels looked at.
+    The frames of a group take each step together, in vectors: whether a pixel is aurora is no
+    branch then, which outlines would make unpredictable. Indices are unsigned, so that none is
+    checked for being negative.
     """
-    v0, v1, wv = _neighbours(cell.shape[0], logits.shape[1])
-    u0, u1, wu = _neighbours(cell.shape[1], logits.shape[2])
+    _, n_v, n_u, _ = logits.shape
+    v0, v1, wv = _neighbours(cell.shape[0], n_v)
+    u0, u1, wu = _neighbours(cell.shape[1], n_u)
     ys, xs = _runs(v0), _runs(u0)
-    for frame in range(logits.shape[0]):
-        logit = logits[frame]
-        aurora = logit >= threshold
-        of_cell = covered[frame]
-        tile = -1
+    west, east = np.empty(AT_ONCE, np.float64), np.empty(AT_ONCE, np.float64)
+    some = np.empty((n_v, n_u), np.bool_)
+    for group in range(len(logits)):
+        for v in range(n_v):
+            for u in range(n_u):
+                most = logits[group, v, u, 0]
+                for f in range(np.uint64(AT_ONCE)):
+                    most = max(most, logits[group, v, u, f])
+                some[v, u] = most >= threshold
         for j in range(ys.size - 1):
-            top, bottom = v0[ys[j]], v1[ys[j]]
+            top, bottom = np.uint64(v0[ys[j]]), np.uint64(v1[ys[j]])
             for i in range(xs.size - 1):
-                tile += 1
-                left, right = u0[xs[i]], u1[xs[i]]
-                corners = (
-                    np.int64(aurora[top, left]) + np.int64(aurora[top, right])
-                    + np.int64(aurora[bottom, left]) + np.int64(aurora[bottom, right])
-                )  # fmt: skip
-                if corners == 0 or first[tile] == first[tile + 1]:
+                left, right = np.uint64(u0[xs[i]]), np.uint64(u1[xs[i]])
+                # A value between four sources is not above all of them.
+                if not (
+                    some[top, left] or some[top, right] or some[bottom, left] or some[bottom, right]
+                ):
                     continue
-                if corners == 4:
-                    for part in range(first[tile], first[tile + 1]):
-                        of_cell[part_cell[part]] += part_units[part]
-                    continue
-                # Unsigned, so that no index needs a check for being negative.
                 for y in range(np.uint64(ys[j]), np.uint64(ys[j + 1])):
-                    west = logit[top, left] * (1.0 - wv[y]) + logit[bottom, left] * wv[y]
-                    east = logit[top, right] * (1.0 - wv[y]) + logit[bottom, right] * wv[y]
-                    if west < threshold and east < threshold:
-                        continue
+                    up, down = 1.0 - wv[y], wv[y]
+                    for f in range(np.uint64(AT_ONCE)):
+                        one, other = logits[group, top, left, f], logits[group, bottom, left, f]
+                        west[f] = one * up + other * down
+                        one, other = logits[group, top, right, f], logits[group, bottom, right, f]
+                        east[f] = one * up + other * down
                     for x in range(np.uint64(xs[i]), np.uint64(xs[i + 1])):
-                        if west * (1.0 - wu[x]) + east * wu[x] >= threshold:
-                            of_cell[np.uint64(cell[y, x])] += units[y, x]
+                        here, solid_angle = np.uint64(cell[y, x]), units[y, x]
+                        if solid_angle == 0:
+                            continue
+                        near, far = 1.0 - wu[x], wu[x]
+                        for f in range(np.uint64(AT_ONCE)):
+                            aurora = west[f] * near + east[f] * far >= threshold
+                            covered[group, here, f] += solid_angle if aurora else 0
 
 
 @numba.njit(nogil=True, cache=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from reprocess.detectors.coverage import aurora_mask, cell_shares, logit
+from reprocess.detectors.coverage import AT_ONCE, aurora_mask, cell_shares, logit
 
 
 def torch_upsample(coarse, height, width, dtype):
@@ -184,3 +184,26 @@ def test_arguments_are_not_changed():
     for array in (coarse, cell, weight):
         array.flags.writeable = False
     assert cell_shares(coarse, cell, weight, 1, 0.0).tolist() == [[254]]
+
+
+@pytest.mark.parametrize("frames", [1, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE + 5])
+def test_frames_side_by_side_are_as_each_alone(frames):
+    rng = np.random.default_rng(frames)
+    cell = rng.integers(-1, 9, (40, 40)).astype(np.int16)
+    weight = rng.uniform(0, 1e-3, (40, 40)).astype(np.float32)
+    coarse = rng.normal(rng.normal(0, 3, (frames, 1, 1)), 1, (frames, 5, 5)).astype(np.float16)
+    coarse[::7, 0, 0] = np.nan
+    coarse[3::11, 2, 3] = -np.inf
+    together = shares_of(coarse, cell, weight, 9)
+    alone = np.concatenate([shares_of(c[None], cell, weight, 9) for c in coarse])
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(
+        (together == 255).all(axis=1), ~np.isfinite(coarse).all(axis=(1, 2))
+    )
+    for threads in (2, 5):
+        again = cell_shares(coarse, cell, weight, 9, 0.0, threads)
+        np.testing.assert_array_equal(again, together)
+
+
+def test_no_frames_have_no_shares():
+    assert shares_of(np.empty((0, 4, 4)), np.zeros((8, 8)), np.ones((8, 8))).shape == (0, 1)
