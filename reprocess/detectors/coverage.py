@@ -82,17 +82,20 @@ def cell_shares(
     cell = np.maximum(cell, 0)  # where they add nothing
     total = np.zeros(n_cells, np.int64)
     np.add.at(total, cell.ravel(), units.ravel())
-    finite = np.isfinite(logits.astype(np.float32)).all(axis=(1, 2))
-    groups = _by_group(logits[finite])
-    covered = np.zeros((len(groups), n_cells, AT_ONCE), np.int64)
-    parts = (np.array_split(a, threads) for a in (groups, covered))
+
+    def of(part: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+        finite = np.isfinite(part.astype(np.float32)).all(axis=(1, 2))
+        groups = _by_group(part[finite])
+        covered = np.zeros((len(groups), n_cells, AT_ONCE), np.int64)
+        _cover(groups, threshold, cell, units, covered)
+        of_frame = covered.transpose(0, 2, 1).reshape(-1, n_cells)[: np.count_nonzero(finite)]
+        seen = total > 0
+        share = np.full((len(part), n_cells), FRACTION_UNOBSERVED, np.uint8)
+        share[np.ix_(finite, seen)] = of_frame[:, seen] * FRACTION_FULL // total[seen]
+        return share
+
     with ThreadPoolExecutor(threads, "cover") as pool:
-        list(pool.map(lambda g, c: _cover(g, threshold, cell, units, c), *parts))
-    of_frame = covered.transpose(0, 2, 1).reshape(-1, n_cells)[: np.count_nonzero(finite)]
-    seen = total > 0
-    share = np.full((len(logits), n_cells), FRACTION_UNOBSERVED, np.uint8)
-    share[np.ix_(finite, seen)] = of_frame[:, seen] * FRACTION_FULL // total[seen]
-    return share
+        return np.concatenate(list(pool.map(of, np.array_split(logits, threads))))
 
 
 def _by_group(logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
