@@ -201,7 +201,8 @@ def _run_tasks(
         say(f"warning: {warning}")
     tokens = {year: lock.token for year, lock in locks.items()}
     try:
-        with open_executor(job.request.cluster, len(tasks), say) as executor:
+        imports = ("torch",) if _runtimes(job) else ()
+        with open_executor(job.request.cluster, len(tasks), say, imports) as executor:
             execute(
                 job.plan, job.campaign, objects, tokens, executor, on_progress, job.run_id,
                 job.execution,
@@ -264,11 +265,15 @@ def _check_installed(job: Job) -> None:
     """Refuse before anything is written if the networks to be run here cannot run."""
     if not runs_here(job.request.cluster):
         return
+    for runtime in sorted(_runtimes(job)):
+        require_runtime(runtime)
+
+
+def _runtimes(job: Job) -> set[str]:
+    """What the networks that are to be run are run with."""
     labels = {b.label for task in job.plan.tasks for b in task.todo if b.stage == "evidence"}
-    for label in sorted(labels & set(job.campaign.detectors)):
-        settings = job.campaign.detectors[label]
-        if isinstance(settings, Fcn):
-            require_runtime(settings.runtime)
+    detectors = (job.campaign.detectors.get(label) for label in labels)
+    return {detector.runtime for detector in detectors if isinstance(detector, Fcn)}
 
 
 def _write_settings(records: Records, settings: dict[str, dict[str, Any]]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 
 from reprocess.clusters.executors import DaskExecutor
 from reprocess.clusters.malloc import MALLOC
@@ -12,15 +14,26 @@ from reprocess.clusters.profiles import LocalProfile
 from reprocess.detectors.runtimes import available_cores
 
 WORKER_MEMORY_BYTES = 2 << 30
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
+"""Environment of a worker: cores are shared out by us, as Dask's nanny has it too."""
 
 
 @contextlib.contextmanager
 def local_executor(
-    profile: LocalProfile, n_tasks: int, say: Callable[[str], None]
+    profile: LocalProfile, n_tasks: int, say: Callable[[str], None], imports: Sequence[str] = ()
 ) -> Iterator[DaskExecutor]:
-    """Open an executor on this machine's cores: no more workers than tasks."""
+    """Open an executor on this machine's cores: no more workers than tasks.
+
+    Parameters
+    ----------
+    imports : modules that the tasks need, slow to import
+    """
     import dask
 
+    method = "spawn"
+    if sys.platform == "linux":  # elsewhere system libraries do not bear a fork
+        method = "forkserver"
+        _start_server(("distributed", "reprocess.worker", *imports))
     # Read when distributed is first imported: its own log lines are for its developers.
     dask.config.set({"logging.distributed": "error"})
     from distributed import Client, LocalCluster
@@ -38,6 +51,7 @@ def local_executor(
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.comm.timeouts.connect": "60s",
+        "distributed.worker.multiprocessing-method": method,
     }
     with (
         dask.config.set(settings),
@@ -48,6 +62,7 @@ def local_executor(
             dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
             memory_limit=memory // workers,
+            env=dict(os.environ),  # as it is now, not as it was when the server began
             local_directory=os.path.expandvars(profile.scratch) if profile.scratch else None,
             silence_logs=40,
         ) as cluster,
@@ -55,3 +70,20 @@ def local_executor(
     ):
         say(f"{workers} workers on this machine, dashboard {client.dashboard_link}")
         yield DaskExecutor(client, threads=max(1, cores // workers))
+
+
+def _start_server(modules: Sequence[str]) -> None:
+    """Start the process that workers are forked from, unless this process has one already.
+
+    It imports their modules while this process goes on, and once for all of them, who share the
+    memory. What glibc and OpenMP read when a process begins must stand in its environment then.
+    """
+    before = dict(os.environ)
+    for key, value in {**MALLOC, **ONE_THREAD}.items():
+        os.environ.setdefault(key, str(value))
+    try:
+        forkserver.set_forkserver_preload(list(modules))
+        forkserver.ensure_running()
+    finally:
+        for key in os.environ.keys() - before.keys():
+            del os.environ[key]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 
 from reprocess.clusters.executors import Executor, SerialExecutor
@@ -67,7 +67,9 @@ def check_walltime(cluster: str, day: date, n_frames: int, s_per_frame: float | 
 
 
 @contextlib.contextmanager
-def open_executor(cluster: str, n_tasks: int, say: Callable[[str], None]) -> Iterator[Executor]:
+def open_executor(
+    cluster: str, n_tasks: int, say: Callable[[str], None], imports: Sequence[str] = ()
+) -> Iterator[Executor]:
     """Open the executor that `--cluster` names, and close what was started for it.
 
     Parameters
@@ -75,6 +77,7 @@ def open_executor(cluster: str, n_tasks: int, say: Callable[[str], None]) -> Ite
     cluster : `serial`, the name or the file of a profile, or the address of a running scheduler
     n_tasks : tasks to come; no more workers are started than that
     say : told where the dashboard is, and on Slurm what becomes of the jobs
+    imports : modules that the tasks need, slow to import; workers on this machine share them
 
     Raises
     ------
@@ -96,7 +99,7 @@ def open_executor(cluster: str, n_tasks: int, say: Callable[[str], None]) -> Ite
     if isinstance(profile, LocalProfile):
         from reprocess.clusters.local import local_executor
 
-        with local_executor(profile, n_tasks, say) as executor:
+        with local_executor(profile, n_tasks, say, imports) as executor:
             yield executor
     else:
         from reprocess.clusters.slurm import slurm_executor
