@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import forkserver
 
 from reprocess.clusters.executors import DaskExecutor
 from reprocess.clusters.malloc import MALLOC
@@ -30,10 +29,7 @@ def local_executor(
     """
     import dask
 
-    method = "spawn"
-    if sys.platform == "linux":  # elsewhere system libraries do not bear a fork
-        method = "forkserver"
-        _start_server(("distributed", "reprocess.worker", *imports))
+    method = _start_method(("distributed", "reprocess.worker", *imports))
     # Read when distributed is first imported: its own log lines are for its developers.
     dask.config.set({"logging.distributed": "error"})
     from distributed import Client, LocalCluster
@@ -72,18 +68,25 @@ def local_executor(
         yield DaskExecutor(client, threads=max(1, cores // workers))
 
 
-def _start_server(modules: Sequence[str]) -> None:
-    """Start the process that workers are forked from, unless this process has one already.
+def _start_method(modules: Sequence[str]) -> str:
+    """How workers are started: forked, where that can be, from a process that has their modules.
 
-    It imports their modules while this process goes on, and once for all of them, who share the
-    memory. What glibc and OpenMP read when a process begins must stand in its environment then.
+    It imports them while this process goes on, once for all workers, who share the memory. What
+    glibc and OpenMP read when a process begins must stand in its environment then.
     """
+    if sys.platform != "linux":  # system libraries do not bear a fork
+        return "spawn"
+    from multiprocessing import forkserver
+
     before = dict(os.environ)
     for key, value in {**MALLOC, **ONE_THREAD}.items():
         os.environ.setdefault(key, str(value))
     try:
         forkserver.set_forkserver_preload(list(modules))
         forkserver.ensure_running()
+    except OSError:  # its socket: a TMPDIR with too long a name, or on a disk that has none
+        return "spawn"
     finally:
         for key in os.environ.keys() - before.keys():
             del os.environ[key]
+    return "forkserver"

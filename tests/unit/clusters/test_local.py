@@ -35,6 +35,17 @@ def test_the_server_of_workers_has_one_thread_and_their_modules():
     assert len(list(Path(f"/proc/{parent}/task").iterdir())) == 1
 
 
+def test_without_a_place_for_its_socket_workers_are_spawned(monkeypatch):
+    def refuse():
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(forkserver, "ensure_running", refuse)
+    profile = LocalProfile(kind="local", processes=1)
+    with local_executor(profile, 1, lambda _line: None) as executor:
+        (parent,) = executor.client.run(os.getppid).values()
+    assert parent == os.getpid()
+
+
 def test_workers_have_the_environment_of_now(monkeypatch):
     profile = LocalProfile(kind="local", processes=1)
     for value in ("first", "second"):
