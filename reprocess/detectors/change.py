@@ -32,16 +32,16 @@ class CellSpans:
 
     Attributes
     ----------
-    shape : (y, x) of the image
+    visible : (y, x), those outside the cells included
     start, stop : (run,) flat pixel numbers; at most `LONGEST` apart
     cell : (run,) cell of the run; n_cells is sky outside the cells
     stretch : (stretch + 1,) numbers of runs; those of `stretch[i]` to `stretch[i + 1]` lie in
         one row and touch one another
     n_pixels : (cell,) visible pixels of each cell
-    n_visible : visible pixels of the image, those outside the cells included
+    n_visible : visible pixels of the image
     """
 
-    shape: tuple[int, int]
+    visible: NDArray[np.bool_]
     start: NDArray[np.int32]
     stop: NDArray[np.int32]
     cell: NDArray[np.int16]
@@ -73,7 +73,7 @@ def cell_spans(cell: NDArray[np.int16], visible: NDArray[np.bool_], n_cells: int
     n_pixels = np.bincount(key[key >= 0], minlength=n_cells + 1)[:n_cells]
     # As short as they can be: they are read anew for every pair.
     return CellSpans(
-        shape=(height, width),
+        visible=visible,
         start=start.astype(np.int32),
         stop=stop.astype(np.int32),
         cell=key[start].astype(np.int16),
@@ -117,10 +117,12 @@ def compare_frames(
     means = np.empty(delta.shape[1:])
     shifted = np.zeros(len(later), np.bool_)
     # A median is beyond a limit only if half of the pixels are, each by at least one count.
-    enough = spans.n_visible / 2 * (np.floor(sky_shift_max_dn / units) + 1)
+    enough = max(spans.n_visible, 1) / 2 * (np.floor(sky_shift_max_dn / units) + 1)
     for pair, (a, b) in enumerate(zip(later, earlier, strict=True)):
-        if not a.shape == b.shape == (*spans.shape, 3):
-            raise ValueError(f"frames of {a.shape} and {b.shape}, a sky map of {spans.shape}")
+        if not a.shape == b.shape == (*spans.visible.shape, 3):
+            raise ValueError(
+                f"frames of {a.shape} and {b.shape}, a sky map of {spans.visible.shape}"
+            )
         if not a.dtype == b.dtype or a.dtype not in DEPTHS:
             raise ValueError(f"frames of {a.dtype} and {b.dtype}; expected 8 or 16 bits, both")
         far = _compare(
@@ -131,7 +133,7 @@ def compare_frames(
             spans.cell,
             spans.stretch,
             spans.n_pixels,
-            spans.shape[1],
+            spans.visible.shape[1],
             enough,
             units,
             means,
@@ -147,10 +149,8 @@ def _median_shift(
     later: NDArray[Any], earlier: NDArray[Any], spans: CellSpans
 ) -> NDArray[np.float64]:
     """Magnitude in red and green of the median Δ of the visible pixels; (2,) counts."""
-    visible = np.zeros(spans.shape, np.bool_)
-    for start, stop in zip(spans.start, spans.stop, strict=True):
-        visible.reshape(-1)[start:stop] = True
-    delta = later[visible][:, :2].astype(np.int64) - earlier[visible][:, :2]
+    seen = spans.visible
+    delta = later[seen][:, : len(CHANNELS)].astype(np.int32) - earlier[seen][:, : len(CHANNELS)]
     return np.asarray(np.abs(np.median(delta, axis=0)), np.float64)
 
 

@@ -215,6 +215,12 @@ def test_cells_without_a_pixel_are_nan():
     assert (delta[..., 0] == 0).all()
 
 
+def test_where_nothing_is_visible_nothing_shifts():
+    runs = spans_of(geometry_of(np.full((4, 4), -1)))
+    frame = np.zeros((4, 4, 3), np.uint8)
+    assert np.isnan(compare(frame + np.uint8(255), frame, runs, 0)).all()
+
+
 def test_a_frame_of_another_size_or_depth_is_refused():
     runs = spans_of(four_cells())
     frame = np.zeros((SIZE, SIZE, 3), np.uint8)
