@@ -149,9 +149,11 @@ def _median_shift(
     later: NDArray[Any], earlier: NDArray[Any], spans: CellSpans
 ) -> NDArray[np.float64]:
     """Magnitude in red and green of the median Δ of the visible pixels; (2,) counts."""
-    seen = spans.visible
-    delta = later[seen][:, : len(CHANNELS)].astype(np.int32) - earlier[seen][:, : len(CHANNELS)]
-    return np.asarray(np.abs(np.median(delta, axis=0)), np.float64)
+    both = (
+        [image[..., channel][spans.visible].astype(np.int32) for image in (later, earlier)]
+        for channel in range(len(CHANNELS))
+    )
+    return np.abs([np.median(a - b) for a, b in both])
 
 
 @numba.njit(nogil=True, cache=True)
