@@ -132,7 +132,7 @@ class Counter:
             self._add_by_cell(group, mlt_bin, selected, given)
             return
         order, ends = self._by_bin(group, mlt_bin, selected)
-        if n == 0 or ends[-1] == 0:
+        if ends[-1] == 0:
             return
         for label, fraction in given.items():
             self._count(0, label, fraction, order, ends)

@@ -151,7 +151,7 @@ class DifferenceDetector:
             raise ValueError("context frames must not be later than the block's first frame")
         deep = all(s.image16 is not None for s in sources)
         images = [i for s in sources for i in (s.image16 if deep else s.image)]  # type: ignore[union-attr]
-        own = block.image16 if deep and block.image16 is not None else block.image
+        own = images[len(images) - n :]
         epochs = np.concatenate([s.epoch for s in sources])
         exposed = [_exposure_and_gain(s) for s in sources]
         (variable,) = self.variables(campaign)
