@@ -33,7 +33,7 @@ _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 class Runtime(Protocol):
-    """A network that is loaded and ready."""
+    """A network that is loaded and ready for frames of one size."""
 
     def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:
         """Aurora minus background logit of each frame on the network's grid.
@@ -54,11 +54,17 @@ class TorchCpu:
     """torch on the CPU, a frame at a time with one intra-op thread each.
 
     A second intra-op thread would change 8 % of the values; another frame
-    beside this one changes none.
+    beside this one changes none. The network is taken over: its weights are
+    packed in place, for a second copy of them would be 130 MB a process.
     """
 
-    def __init__(self, loaded: LoadedNetwork) -> None:
+    def __init__(self, loaded: LoadedNetwork, size_px: int) -> None:
+        from reprocess.detectors.packed import can_pack, pack
+
+        if can_pack():
+            pack(loaded.network)
         self._difference = _difference(loaded, "cpu")
+        self.logits(np.zeros((1, size_px, size_px, 3), np.uint8), threads=1)  # settles the size
 
     def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:
         def one(image: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -75,7 +81,11 @@ class TorchDevice:
     """torch on a GPU: batches of a fixed size, float32 without TF32."""
 
     def __init__(
-        self, loaded: LoadedNetwork, device: str = "cuda", batch: int = CUDA_BATCH
+        self,
+        loaded: LoadedNetwork,
+        size_px: int,  # noqa: ARG002 - takes any
+        device: str = "cuda",
+        batch: int = CUDA_BATCH,
     ) -> None:
         self._difference = _difference(loaded, device)
         self._device = device
@@ -104,14 +114,13 @@ class TorchDevice:
 class OpenVino:
     """OpenVINO on the CPU, float32: one stream a core, one thread and one frame a stream."""
 
-    def __init__(self, loaded: LoadedNetwork) -> None:
-        self._loaded = loaded
+    def __init__(self, loaded: LoadedNetwork, size_px: int) -> None:
+        self._model = _openvino_model(loaded, size_px)
         self._lock = threading.Lock()
-        self._models: dict[tuple[int, int], Any] = {}
-        self._queues: dict[tuple[tuple[int, int], int], Any] = {}
+        self._queues: dict[int, Any] = {}
 
     def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:
-        n, height, width = images.shape[:3]
+        n = len(images)
         found: dict[int, NDArray[np.float16]] = {}
 
         def keep(request: Any, index: int) -> None:
@@ -119,20 +128,17 @@ class OpenVino:
             found[index] = value.astype(np.float16)
 
         with self._lock:
-            queue = self._queue((height, width), max(1, threads))
+            queue = self._queue(max(1, threads))
             queue.set_callback(keep)
             for index in range(n):
                 queue.start_async({0: images[index : index + 1]}, index)
             queue.wait_all()
         return np.stack([found[index] for index in range(n)])
 
-    def _queue(self, size: tuple[int, int], streams: int) -> Any:
+    def _queue(self, streams: int) -> Any:
         import openvino
 
-        key = (size, streams)
-        if key not in self._queues:
-            if size not in self._models:
-                self._models[size] = _openvino_model(self._loaded, size)
+        if streams not in self._queues:
             settings = {
                 "INFERENCE_PRECISION_HINT": "f32",
                 "INFERENCE_NUM_THREADS": streams,
@@ -140,9 +146,9 @@ class OpenVino:
                 # Workers side by side would all pin themselves to the same first cores.
                 "ENABLE_CPU_PINNING": False,
             }
-            compiled = _openvino_core().compile_model(self._models[size], "CPU", settings)
-            self._queues[key] = openvino.AsyncInferQueue(compiled, streams)
-        return self._queues[key]
+            compiled = _openvino_core().compile_model(self._model, "CPU", settings)
+            self._queues[streams] = openvino.AsyncInferQueue(compiled, streams)
+        return self._queues[streams]
 
 
 @functools.cache
@@ -163,20 +169,21 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_runtime(name: str, weights: str, digest: str) -> Runtime:
+def open_runtime(name: str, weights: str, digest: str, size_px: int) -> Runtime:
     """The runtime of a weights file, loaded once a process and kept.
 
     Parameters
     ----------
     name : `torch` (a GPU where there is one, else the CPU) or `openvino`
     digest : SHA-256 that the weights file must have
+    size_px : of the frames, which are square
 
     Raises
     ------
     ConfigurationError
         If the weights are not of that digest, or the runtime is not installed.
     """
-    key = (_place(name), weights, digest)
+    key = (_place(name), weights, digest, size_px)
     with _kept_lock:
         if key not in _kept:
             loaded = load_network(weights)
@@ -185,7 +192,7 @@ def open_runtime(name: str, weights: str, digest: str) -> Runtime:
                     f"weights {weights!r}: changed while running: SHA-256 {loaded.digest}, "
                     f"expected {digest}"
                 )
-            _kept[key] = _PLACES[key[0]](loaded)
+            _kept[key] = _PLACES[key[0]](loaded, size_px)
         return _kept[key]
 
 
@@ -212,15 +219,19 @@ def runtime_profile(name: str) -> str:
         machine = f"cuda sm_{major}{minor}"
     else:
         machine = f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    if place == "torch-cpu":
+        from reprocess.detectors.packed import can_pack
+
+        machine += " packed" if can_pack() else ""
     return f"{machine} {name}-{_version(name)}"
 
 
-_PLACES: dict[str, Callable[[LoadedNetwork], Runtime]] = {
+_PLACES: dict[str, Callable[[LoadedNetwork, int], Runtime]] = {
     "torch-cpu": TorchCpu,
     "torch-cuda": TorchDevice,
     "openvino": OpenVino,
 }
-_kept: dict[tuple[str, str, str], Runtime] = {}
+_kept: dict[tuple[str, str, str, int], Runtime] = {}
 _kept_lock = threading.Lock()
 
 
@@ -273,7 +284,7 @@ def _torch_logits(
         return result
 
 
-def _openvino_model(loaded: LoadedNetwork, size: tuple[int, int]) -> Any:
+def _openvino_model(loaded: LoadedNetwork, size_px: int) -> Any:
     """The network with its normalisation as an OpenVINO model of (1, y, x, 3) uint8 frames."""
     import openvino
     import torch
@@ -287,7 +298,7 @@ def _openvino_model(loaded: LoadedNetwork, size: tuple[int, int]) -> Any:
         def forward(self, counts: torch.Tensor) -> torch.Tensor:
             return self.difference(counts)
 
-    example = torch.zeros((1, *size, 3), dtype=torch.uint8)
+    example = torch.zeros((1, size_px, size_px, 3), dtype=torch.uint8)
     with torch.inference_mode():
         program = torch.export.export(Whole().eval(), (example,))
     return openvino.convert_model(program)

@@ -131,7 +131,7 @@ def evaluate(choice: Choice, progress: Callable[[int, int], None] | None = None)
     cell_share = 0.5 if campaign is None else campaign.cube.cell_fraction_min
     limit = fraction_min(cell_share)
     views = Views(labels.cameras, size_px, campaign)
-    runtime = open_runtime("torch", choice.weights, digest)
+    runtime = open_runtime("torch", choice.weights, digest, size_px)
     measured = measure(
         labels,
         lambda images: runtime.logits(images, available_cores()),

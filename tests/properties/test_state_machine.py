@@ -632,8 +632,8 @@ def _count_reads(guillotine, monkeypatch):
         return read(source, name)
 
     class CountedRuntime:
-        def __init__(self, name, weights, digest):
-            self.opened = name, weights, digest
+        def __init__(self, name, weights, digest, size_px):
+            self.opened = name, weights, digest, size_px
 
         def logits(self, images, threads):
             with lock:

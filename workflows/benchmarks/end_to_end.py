@@ -40,7 +40,7 @@ def main() -> None:
     weights = SMALL if options.small else large_network(root)
     name = "FCN-ResNet18" if options.small else "FCN-ResNet50"
     campaign = jpeg_campaign(root, options.size, weights, options.runtime, options.frames)
-    network = open_runtime(options.runtime, weights, weights_digest(weights))
+    network = open_runtime(options.runtime, weights, weights_digest(weights), options.size)
     store = campaign.model_copy(update={"store": str(root / "kept")})
     run(store)
     images = stored_images(str(root / "kept"))

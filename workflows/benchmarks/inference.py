@@ -43,8 +43,8 @@ def main() -> None:
             images = np.stack([resized(f, size) for f in frames[:n]])
             eager = as_it_comes(weights, images)
             for ours, runtime in (
-                ("openvino", OpenVino(load_network(weights))),
-                ("torch, one thread a frame", TorchCpu(load_network(weights))),
+                ("openvino", OpenVino(load_network(weights), size)),
+                ("torch, one thread a frame", TorchCpu(load_network(weights), size)),
             ):
                 row = compare(
                     f"{name}, {size} px, {n} frames",

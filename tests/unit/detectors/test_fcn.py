@@ -109,10 +109,10 @@ def test_every_frame_runs_on_one_intraop_thread(weights, images, monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(4)  # what threads started from now on would get
     try:
-        TorchCpu(loaded).logits(images, threads=3)
+        TorchCpu(loaded, SIZE).logits(images, threads=3)
     finally:
         torch.set_num_threads(before)
-    assert seen == [(1, 1)] * 7
+    assert seen == [(1, 1)] * 8  # a black one first
 
 
 def test_a_batch_has_always_the_same_size(weights, images, monkeypatch):
@@ -125,9 +125,9 @@ def test_a_batch_has_always_the_same_size(weights, images, monkeypatch):
         return forward(pixels)
 
     monkeypatch.setattr(loaded.network, "forward", watched)
-    found = TorchDevice(loaded, "cpu", batch=3).logits(images, threads=1)
+    found = TorchDevice(loaded, SIZE, "cpu", batch=3).logits(images, threads=1)
     assert sizes == [3, 3, 3]
-    expected = TorchCpu(loaded).logits(images, threads=1)
+    expected = TorchCpu(load_network(weights), SIZE).logits(images, threads=1)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
 
 
@@ -140,7 +140,7 @@ def test_a_gpus_logits_do_not_depend_on_how_the_block_is_cut(weights, images):
         parts = [images[:cut], images[cut:]]
         cuts = [detector.measure(block_of(p), None, CAMPAIGN).values["logit"] for p in parts]
         assert np.concatenate(cuts).tobytes() == whole.tobytes()
-    on_cpu = TorchCpu(load_network(detector.settings.weights)).logits(images, threads=4)
+    on_cpu = TorchCpu(load_network(detector.settings.weights), SIZE).logits(images, threads=4)
     np.testing.assert_allclose(whole, on_cpu, rtol=2e-3, atol=2e-3)
 
 
@@ -157,7 +157,7 @@ def test_logits_too_large_for_float16_stay_finite(weights, images):
     loaded = load_network(weights)
     with torch.no_grad():
         loaded.network.score_fine[-1].bias += torch.tensor([0.0, 1e6])
-    found = TorchCpu(loaded).logits(images[:1], threads=1)
+    found = TorchCpu(loaded, SIZE).logits(images[:1], threads=1)
     assert (found == np.finfo(np.float16).max).all()
 
 
@@ -207,7 +207,7 @@ def signal_stack():
 @pytest.mark.skipif(sys.platform != "linux", reason="stack_t is Linux's")
 def test_openvino_models_that_come_and_go_leave_the_stack_of_signal_handlers(weights, images):
     """The second to go gave back the first's, which was freed: SIGTERM became SIGSEGV."""
-    kept = [OpenVino(load_network(weights)) for _ in range(2)]
+    kept = [OpenVino(load_network(weights), SIZE) for _ in range(2)]
     kept[0].logits(images, 1)
     before = signal_stack()
     kept[1].logits(images, 3)
@@ -218,12 +218,17 @@ def test_openvino_models_that_come_and_go_leave_the_stack_of_signal_handlers(wei
     assert signal_stack() == before
 
 
-def test_openvino_takes_frames_of_any_size_one_after_the_other(weights, images):
-    runtime = runtimes.OpenVino(load_network(weights))
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_frames_of_another_size_have_a_runtime_of_their_own(weights, images, runtime):
+    digest = load_network(weights).digest
     small = np.ascontiguousarray(images[:, :32, :32])
-    assert runtime.logits(images, 2).shape == (7, SIZE // 8, SIZE // 8)
-    assert runtime.logits(small, 2).shape == (7, 4, 4)
-    assert runtime.logits(small, 1).tobytes() == runtime.logits(small, 2).tobytes()
+    large, other = (runtimes.open_runtime(runtime, weights, digest, px) for px in (SIZE, 32))
+    first = large.logits(images, 2)
+    assert first.shape == (7, SIZE // 8, SIZE // 8)
+    assert other.logits(small, 2).shape == (7, 4, 4)
+    assert other.logits(small, 1).tobytes() == other.logits(small, 2).tobytes()
+    assert large.logits(images, 2).tobytes() == first.tobytes()
+    assert runtimes.open_runtime(runtime, weights, digest, SIZE) is large
 
 
 def test_another_runtime_is_another_evidence(weights):

@@ -360,7 +360,7 @@ def test_a_training_sees_what_a_detector_sees(squares, tmp_path):
     path = tmp_path / "w.safetensors"
     save_network(path, network, "fcn_resnet18", MEAN, STD, {})
     loaded = load_network(path)
-    logits = torch.from_numpy(TorchCpu(loaded).logits(frames.image, 1).astype(np.float32))
+    logits = torch.from_numpy(TorchCpu(loaded, 64).logits(frames.image, 1).astype(np.float32))
     full = torch.nn.functional.interpolate(logits[:, None], size=(64, 64), mode="bilinear")
     masks = aurora_masks(load_network(path).network, frames.image, MEAN, STD)
     far = np.abs(full[:, 0].numpy()) > 2e-3  # the stored logits have 16 bits
