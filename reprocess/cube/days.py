@@ -16,10 +16,10 @@ from reprocess.cube.selection import cells_left_out, select
 from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import LayoutDamaged, StoreError
 from reprocess.geometry.calibration import cell_places, epoch_geometry
-from reprocess.stores.days import DayReader
+from reprocess.stores.days import DayReader, YearReader
 from reprocess.stores.layout import NOT_ACQUIRED_US
 from reprocess.stores.objects import ObjectStore
-from reprocess.stores.records import Record, Records, day_block
+from reprocess.stores.records import Records, day_block
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,25 @@ class DayDetections:
 
     @classmethod
     def find(
-        cls, objects: ObjectStore, campaign: Campaign, label: str, day: date, fingerprint: str
+        cls,
+        objects: ObjectStore,
+        campaign: Campaign,
+        label: str,
+        day: date,
+        fingerprint: str,
+        year: YearReader,
     ) -> DayDetections | StoreError:
-        """A day's detections, or why they cannot be counted."""
+        """A day's detections, or why they cannot be counted; `year` is their open store."""
+        path = stages.detections_path(label, day.year)
         try:
             record = Records(objects).read(day_block("detections", label, day), fingerprint)
-            return cls.read(objects, campaign, label, day, record)
+            reader = DayReader(objects, path, day, campaign.slots_per_day, record.objects, year)
+            names = ("acquired", "fraction", "mlt", "sun_elevation", "moon_elevation")
+            return cls(*(reader.read(name) for name in names))
         except LayoutDamaged:
             raise  # of the whole year, and no fault of the day's
         except StoreError as error:
             return error
-
-    @classmethod
-    def read(
-        cls, objects: ObjectStore, campaign: Campaign, label: str, day: date, record: Record
-    ) -> DayDetections:
-        path = stages.detections_path(label, day.year)
-        reader = DayReader(objects, path, day, campaign.slots_per_day, record.objects)
-        names = ("acquired", "fraction", "mlt", "sun_elevation", "moon_elevation")
-        return cls(*(reader.read(name) for name in names))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from reprocess.cube.days import DayDetections, DayExposure, count_day
 from reprocess.cube.shape import CUBE_PATH
 from reprocess.errors import LockLost, StoreError
 from reprocess.stores.ahead import ahead
+from reprocess.stores.days import YearReader
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import OVERWRITTEN, Block, Record, Records, cube_block, day_block
 from reprocess.stores.zarrview import ZarrView
@@ -79,10 +80,15 @@ def publish_year(
     damaged: list[tuple[Block, str]] = []
     counted: dict[str, dict[str, str]] = {}
 
+    stores = {
+        label: YearReader(objects, stages.detections_path(label, year))
+        for label in sorted(set().union(*days.values()))
+    }
+
     def read_day(day_name: str) -> dict[str, DayDetections | StoreError]:
         day = date.fromisoformat(day_name)
         return {
-            label: DayDetections.find(objects, campaign, label, day, fingerprint)
+            label: DayDetections.find(objects, campaign, label, day, fingerprint, stores[label])
             for label, fingerprint in days[day_name].items()
         }
 

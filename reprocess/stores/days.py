@@ -116,8 +116,40 @@ def erase_day(
             objects.delete(key)
 
 
+class YearReader:
+    """One year store, opened once for the days that are read from it."""
+
+    def __init__(self, objects: ObjectStore, path: str) -> None:
+        self._expected: dict[str, str] = {}
+        metadata = metadata_digests(objects, path)
+        view = ZarrView(objects, path, self._expected, metadata=metadata, read_only=True)
+        try:
+            self._group = zarr.open_group(view, mode="r", zarr_format=3)
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise LayoutDamaged(
+                f"{view}: is no Zarr group that can be read ({error}); run `reprocess verify "
+                f"STORE --repair CAMPAIGN`"
+            ) from error
+
+    def expect(self, digests: Mapping[str, str]) -> None:
+        """Take a record's word for its own chunks; those of no record must be absent."""
+        self._expected.update(digests)
+
+    def read(self, name: str, start: int, n_slots: int) -> NDArray[Any]:
+        """Values of a variable from a slot of the year on."""
+        array = self._group[name]
+        assert isinstance(array, zarr.Array)
+        return np.asarray(array[start : start + n_slots])
+
+
 class DayReader:
-    """Reads one UTC day of one year store, refusing bytes that its record does not name."""
+    """Reads one UTC day of one year store, refusing bytes that its record does not name.
+
+    Parameters
+    ----------
+    expected : digests of the day's chunks by key
+    year : the store at `path`, if it is open already
+    """
 
     def __init__(
         self,
@@ -126,16 +158,10 @@ class DayReader:
         day: date,
         slots_per_day: int,
         expected: Mapping[str, str],
+        year: YearReader | None = None,
     ) -> None:
-        metadata = metadata_digests(objects, path)
-        view = ZarrView(objects, path, expected, metadata=metadata, read_only=True)
-        try:
-            self._group = zarr.open_group(view, mode="r", zarr_format=3)
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            raise LayoutDamaged(
-                f"{view}: is no Zarr group that can be read ({error}); run `reprocess verify "
-                f"STORE --repair CAMPAIGN`"
-            ) from error
+        self._year = YearReader(objects, path) if year is None else year
+        self._year.expect(expected)
         self._start = day_start(day, slots_per_day)
         self._slots = slots_per_day
 
@@ -147,8 +173,6 @@ class DayReader:
         StoreError
             If a stored object is not the one that the record names.
         """
-        array = self._group[name]
-        assert isinstance(array, zarr.Array)
-        start = self._start + slot
-        values = array[start : start + (self._slots if n_slots is None else n_slots)]
-        return np.asarray(values)
+        return self._year.read(
+            name, self._start + slot, self._slots if n_slots is None else n_slots
+        )
