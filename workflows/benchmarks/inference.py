@@ -37,8 +37,8 @@ def main() -> None:
         frames = sample_frames(Path(directory))
         for name, weights, size, n in (
             ("FCN-ResNet18", SMALL, 256, 64),
-            ("FCN-ResNet50", large, 256, 8),
-            ("FCN-ResNet50", large, 512, 4),
+            ("FCN-ResNet50", large, 256, 24),
+            ("FCN-ResNet50", large, 512, 8),
         ):
             images = np.stack([resized(f, size) for f in frames[:n]])
             eager = as_it_comes(weights, images)
