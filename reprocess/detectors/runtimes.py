@@ -63,7 +63,7 @@ class TorchCpu:
 
         if can_pack():
             pack(loaded.network)
-        self._difference = _difference(loaded, "cpu")
+        self._difference = _difference(loaded, size_px, "cpu")
         self.logits(np.zeros((1, size_px, size_px, 3), np.uint8), threads=1)  # settles the size
 
     def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:
@@ -83,11 +83,11 @@ class TorchDevice:
     def __init__(
         self,
         loaded: LoadedNetwork,
-        size_px: int,  # noqa: ARG002 - takes any
+        size_px: int,
         device: str = "cuda",
         batch: int = CUDA_BATCH,
     ) -> None:
-        self._difference = _difference(loaded, device)
+        self._difference = _difference(loaded, size_px, device)
         self._device = device
         self._batch = batch
         # The flags below are the process's, not the thread's: one thread at a time.
@@ -254,7 +254,9 @@ def _version(name: str) -> str:
     return str(torch.__version__).partition("+")[0]
 
 
-def _difference(loaded: LoadedNetwork, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+def _difference(
+    loaded: LoadedNetwork, size_px: int, device: str
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """From (n, y, x, 3) uint8 counts to the (n, y/8, x/8) float32 logit difference."""
     import torch
 
@@ -262,12 +264,13 @@ def _difference(loaded: LoadedNetwork, device: str) -> Callable[[torch.Tensor], 
 
     # A frame's bytes are already in channels-last order, the faster one.
     network = loaded.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mean = torch.tensor(loaded.mean, device=device).reshape(1, 3, 1, 1)
-    std = torch.tensor(loaded.std, device=device).reshape(1, 3, 1, 1)
+    # A row's worth of them: three numbers at a time would be no vector.
+    mean = torch.tensor(loaded.mean * size_px, device=device)
+    std = torch.tensor(loaded.std * size_px, device=device)
 
     def difference(counts: torch.Tensor) -> torch.Tensor:
-        image = counts.permute(0, 3, 1, 2).float() / 255
-        return logit_difference(network((image - mean) / std))
+        rows = (counts.flatten(2).float() / 255 - mean) / std
+        return logit_difference(network(rows.reshape(counts.shape).permute(0, 3, 1, 2)))
 
     return difference
 
@@ -293,7 +296,7 @@ def _openvino_model(loaded: LoadedNetwork, size_px: int) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.network = loaded.network  # its parameters belong to the exported program
-            self.difference = _difference(loaded, "cpu")
+            self.difference = _difference(loaded, size_px, "cpu")
 
         def forward(self, counts: torch.Tensor) -> torch.Tensor:
             return self.difference(counts)

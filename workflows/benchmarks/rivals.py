@@ -1,13 +1,14 @@
 """The same job as a user would do it without this package: Ray Data, DataLoader, naive Dask.
 
     python workflows/benchmarks/rivals.py /fast/disk/scratch       # small network, 2880 frames
-    python workflows/benchmarks/rivals.py /fast/disk/scratch --large --a-day 30 --days 2 8
+    python workflows/benchmarks/rivals.py /fast/disk/scratch --large --jobs 2x30 2x120
 
 Every side turns the same JPEGs into the same counts of 400 cells, in processes of its own with the
 same malloc settings and two cores. The others build the network of torchvision's layers and run it
-as torch comes, `channels_last`. Every side does a job of two days and a longer one. Steady state is
-what the days more took; start-up is what is left of the two days' job then: interpreters, imports,
-processes, and whatever is done once.
+as torch comes, `channels_last`; ours runs with `runtime: torch`, and once more with `runtime:
+openvino`. Every side does a short job and a longer one. Steady state is what the frames more took;
+start-up is what is left of the short job then: interpreters, imports, processes, and whatever is
+done once.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from reprocess.clusters.malloc import MALLOC
 
 ENVIRONMENT = {**{key: str(size) for key, size in MALLOC.items()}, "OMP_NUM_THREADS": "1"}
 STEADY = {"ray": ">= 1.2", "dask": ">= 1.2", "dataloader": ">= 1.0"}
+STEADY_KEY = "steady_frames_per_s"
 WHOLE = {("ray", 240): ">= 2"}
 PART = 8
 
@@ -37,8 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("scratch", type=Path)
     parser.add_argument("--large", action="store_true")
-    parser.add_argument("--a-day", type=int, default=120, help="frames")
-    parser.add_argument("--days", type=int, nargs=2, default=(2, 24), help="of the two jobs")
+    parser.add_argument(
+        "--jobs", nargs=2, default=("2x120", "4x720"), help="the short and the long: days x frames"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -53,35 +56,31 @@ def main() -> None:
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     weights = large_network(root) if options.large else SMALL
-    short, long = options.days
-    for days in options.days:
-        make(root / f"{days}", weights, days, options.a_day)
+    jobs: dict[str, int] = {}
+    for job in options.jobs:
+        days, a_day = map(int, job.split("x"))
+        make(root / job, weights, days, a_day)
+        jobs[job] = days * a_day
     found: dict[str, list[dict]] = {side: [] for side in SIDES}
     for _ in range(options.rounds):
         for side in SIDES:
-            found[side].append(both_jobs(side, root, (short, long), options.a_day))
+            found[side].append(both_jobs(side, root, jobs))
             print(side, {k: v for k, v in found[side][-1].items() if k != "counts"}, flush=True)
             totals = {side: runs[-1]["counts"] for side, runs in found.items() if runs}
             assert len({str(counts) for counts in totals.values()}) == 1, totals
     rows = []
-    jobs = {"wall_s": short * options.a_day, "wall_of_all_s": long * options.a_day}
-    for side in STEADY:
-        for what, key, target in (
-            ("steady state, ours / theirs", "steady_frames_per_s", STEADY[side]),
-            *(
-                (f"whole job of {frames} frames, theirs / ours", key, WHOLE.get((side, frames), ""))
-                for key, frames in jobs.items()
-            ),
-            ("peak memory, ours / theirs", "peak_mb", "<= 0.6" if side == "ray" else ""),
-        ):
-            ours = [run[key] for run in found["reprocess"]]
-            theirs = [run[key] for run in found[side]]
-            pairs = zip(ours, theirs, strict=True)
-            ratios = [b / a if key.startswith("wall") else a / b for a, b in pairs]
-            row = figure(f"{side}: {what}", ratios, "ratio", target, "same counts")
-            rows.append({**row, "ours": ours, "theirs": theirs})
+    walls = dict(zip(("wall_s", "wall_of_all_s"), jobs.values(), strict=True))
+    for side, target in STEADY.items():
+        openvino = f"{side}: steady state with runtime: openvino, ours / theirs"
+        rows.append(row(found, side, f"{side}: steady state, ours / theirs", STEADY_KEY, target))
+        rows.append(row(found, side, openvino, STEADY_KEY, target, "openvino"))
+        for key, frames in walls.items():
+            whole = f"{side}: whole job of {frames} frames, theirs / ours"
+            rows.append(row(found, side, whole, key, WHOLE.get((side, frames), "")))
+        memory = "<= 0.6" if side == "ray" else ""
+        rows.append(row(found, side, f"{side}: peak memory, ours / theirs", "peak_mb", memory))
     name = "large" if options.large else "small"
-    notes = {"frames": list(jobs.values()), "network": name, "runs": found}
+    notes = {"frames": jobs, "network": name, "runs": found}
     save(f"rivals_{name}", rows, notes)
 
 
@@ -92,45 +91,55 @@ def make(root: Path, weights: str, days: int, a_day: int) -> None:
     repeat_night(root, days)
 
 
-def both_jobs(side: str, root: Path, jobs: tuple[int, int], a_day: int) -> dict[str, Any]:
-    """The shorter job and the longer one, of so many days, each from nothing."""
+def row(
+    found: dict[str, list[dict]], side: str, what: str, key: str, target: str,
+    ours: str = "reprocess",
+) -> dict[str, Any]:  # fmt: skip
+    """One figure of our side beside another's, round by round."""
+    mine, theirs = ([run[key] for run in found[name]] for name in (ours, side))
+    pairs = zip(mine, theirs, strict=True)
+    ratios = [b / a if key.startswith("wall") else a / b for a, b in pairs]
+    return {**figure(what, ratios, "ratio", target, "same counts"), "ours": mine, "theirs": theirs}
+
+
+def both_jobs(side: str, root: Path, jobs: dict[str, int]) -> dict[str, Any]:
+    """The shorter job and the longer one, of so many frames, each from nothing."""
     runs = []
-    for days in jobs:
-        shutil.rmtree(root / f"{days}" / "store", ignore_errors=True)
-        arguments = (str(root / f"{days}"), "--side", side)
+    for job in jobs:
+        shutil.rmtree(root / job / "store", ignore_errors=True)
+        arguments = (str(root / job), "--side", side)
         runs.append(in_a_process(Path(__file__), *arguments, environment=ENVIRONMENT))
     short, long = runs
-    assert [c * jobs[1] for c in short["counts"]] == [c * jobs[0] for c in long["counts"]]
-    day_s = (long["wall_s"] - short["wall_s"]) / (jobs[1] - jobs[0])
+    n_short, n_long = jobs.values()
+    frame_s = (long["wall_s"] - short["wall_s"]) / (n_long - n_short)
     return {
         "wall_s": short["wall_s"],
         "wall_of_all_s": long["wall_s"],
-        "steady_frames_per_s": a_day / day_s,
-        "startup_s": short["wall_s"] - jobs[0] * day_s,
+        STEADY_KEY: 1 / frame_s,
+        "startup_s": short["wall_s"] - n_short * frame_s,
         "peak_mb": long["peak_mb"],
-        "counts": long["counts"],
+        "counts": [short["counts"], long["counts"]],
     }
 
 
-def ours(root: Path) -> list[int]:
+def ours(root: Path, runtime: str = "torch") -> list[int]:
     import reprocess
     from reprocess.campaign import load_campaign
     from reprocess.job import run_job
     from reprocess.request import Request
 
-    campaign = load_campaign(
-        root / "campaign.yaml", ["detectors={fcn: " + fcn_settings(root) + "}"]
-    )
+    settings = json.dumps({**fcn_settings(root), "runtime": runtime})
+    campaign = load_campaign(root / "campaign.yaml", ["detectors={fcn: " + settings + "}"])
     run_job(campaign, Request((2021,), ("fcn",), "local"), lambda _line: None, lambda _done: None)
     cube = reprocess.open_cube(campaign.store)
     return [int(cube.n_observed.sum()), int(cube.n_aurora.sum())]
 
 
-def fcn_settings(root: Path) -> str:
+def fcn_settings(root: Path) -> dict[str, Any]:
     import yaml
 
     document = yaml.safe_load((root / "campaign.yaml").read_text())
-    return json.dumps(document["detectors"]["fcn"])
+    return document["detectors"]["fcn"]
 
 
 # --- what the others share: the science, by the same functions ----------------------------
@@ -153,7 +162,9 @@ def science(root: Path):
     epoch = campaign.camera[0]
     cellmap = epoch_geometry(campaign, epoch).cellmap
     reader = load_reader("still")
-    network = _difference(of_torchvision(load_network(campaign.detectors["fcn"].weights)), "cpu")
+    network = _difference(
+        of_torchvision(load_network(campaign.detectors["fcn"].weights)), 256, "cpu"
+    )
 
     def decode(data: bytes) -> np.ndarray:
         return prepare(reader.read(data), epoch, 256)
@@ -284,8 +295,12 @@ def naive_dask(root: Path) -> np.ndarray:
 
 
 SIDES = {
-    "reprocess": ours, "ray": ray_data, "dataloader": dataloader, "dask": naive_dask,
-}  # fmt: skip
+    "reprocess": ours,
+    "openvino": functools.partial(ours, runtime="openvino"),
+    "ray": ray_data,
+    "dataloader": dataloader,
+    "dask": naive_dask,
+}
 
 if __name__ == "__main__":
     main()
