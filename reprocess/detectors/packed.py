@@ -8,6 +8,7 @@ at a time. Here that is done once, and batch norms are folded into the convoluti
 
 from __future__ import annotations
 
+import platform
 from itertools import pairwise
 
 import torch
@@ -16,8 +17,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def can_pack() -> bool:
-    """Whether this torch has oneDNN (builds for Apple's processors do not)."""
-    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    """Whether this torch has oneDNN, on the only kind of processor where packing was tried."""
+    has_onednn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return has_onednn and platform.machine().lower() in ("x86_64", "amd64")
 
 
 def pack(network: nn.Module) -> None:

@@ -12,7 +12,7 @@ from reprocess.detectors.networks import ARCHITECTURES, build_network
 from reprocess.detectors.runtimes import TorchCpu, runtime_profile
 from reprocess.detectors.weights import LoadedNetwork
 
-pytestmark = pytest.mark.skipif(not packed.can_pack(), reason="this torch has no oneDNN")
+pytestmark = pytest.mark.skipif(not packed.can_pack(), reason="no oneDNN, or not an x86")
 SIZE = 64
 
 
@@ -65,7 +65,7 @@ def loaded(network):
     return LoadedNetwork("fcn_resnet18", network, (0.1,) * 3, (0.2,) * 3, ("no", "yes"), {}, "")
 
 
-def test_without_onednn_the_network_stays_as_it_is(monkeypatch):
+def test_where_it_cannot_be_packed_the_network_stays_as_it_is(monkeypatch):
     network = trained("fcn_resnet18")
     images = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
     ours = TorchCpu(loaded(copy.deepcopy(network)), SIZE).logits(images, 2)
