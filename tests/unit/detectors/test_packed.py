@@ -66,6 +66,7 @@ def loaded(network):
 
 
 def test_where_it_cannot_be_packed_the_network_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # the profile would be a GPU's
     network = trained("fcn_resnet18")
     images = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
     ours = TorchCpu(loaded(copy.deepcopy(network)), SIZE).logits(images, 2)

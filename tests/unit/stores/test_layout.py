@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprocess.errors import LockLost, StoreError
-from reprocess.stores.days import DayReader, DayWriter
+from reprocess.stores.days import DayReader, DayWriter, YearReader
 from reprocess.stores.layout import (
     ACQUIRED,
     NOT_ACQUIRED_US,
@@ -364,3 +364,24 @@ def test_a_day_that_no_record_names_is_read_as_fill(objects):
     reading = reader(objects, {}, date(2021, 7, 1))
     assert (reading.read("acquired") == NOT_ACQUIRED_US).all()
     assert not reading.read("image").any()
+
+
+def test_days_that_share_an_open_year_are_held_to_their_own_records(objects):
+    second, third = date(2021, 6, 2), date(2021, 6, 3)
+    first_values, first_digests = write_day(objects)
+    _, second_digests = write_day(objects, second, seed=1)
+    write_day(objects, third, seed=2)
+    year = YearReader(objects, "frames/2021.zarr")
+
+    def share(day, digests):
+        return DayReader(objects, "frames/2021.zarr", day, SLOTS, digests, year)
+
+    good, swapped, unnamed = (
+        share(DAY, first_digests),
+        share(second, dict.fromkeys(second_digests, digest(b"another"))),
+        share(third, {}),
+    )
+    np.testing.assert_array_equal(good.read("image"), first_values["image"])
+    for damaged in (swapped, unnamed):
+        with pytest.raises(StoreError, match="the record expects"):
+            damaged.read("acquired")
