@@ -121,8 +121,6 @@ def load_network(path: str | Path, architecture: str | None = None) -> LoadedNet
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from reprocess.detectors.networks import build_network
-
     content = _read(resolve_weights(path))
     header = _header(content, str(path))
     _check_meaning(header, str(path), architecture)
@@ -130,7 +128,7 @@ def load_network(path: str | Path, architecture: str | None = None) -> LoadedNet
         tensors = load(content)
     except SafetensorError as error:
         raise ConfigurationError(f"weights {str(path)!r}: damaged safetensors: {error}") from error
-    network = build_network(header["architecture"], len(header["classes"]))
+    network = _empty_network(header["architecture"], len(header["classes"]))
     wanted = network.state_dict()
     _check_tensors(
         {name: tuple(t.shape) for name, t in tensors.items()},
@@ -150,7 +148,7 @@ def load_network(path: str | Path, architecture: str | None = None) -> LoadedNet
             f"weights {str(path)!r}: damaged: found tensors of SHA-256 {found}, expected {digest} "
             f"as the file says itself; copy it again from where it came"
         )
-    network.load_state_dict({k: t.to(wanted[k].dtype) for k, t in tensors.items()}, strict=True)
+    network.load_state_dict({k: t.to(wanted[k].dtype) for k, t in tensors.items()}, assign=True)
     network.to(torch.float32).eval().requires_grad_(False)
     return LoadedNetwork(
         architecture=header["architecture"],
@@ -203,15 +201,13 @@ def save_network(
     import torch
     from safetensors.torch import save
 
-    from reprocess.detectors.networks import build_network
-
     target = Path(path)
     state = network.state_dict()
     _check_tensors(
         {name: tuple(t.shape) for name, t in state.items()},
         {
             n: tuple(t.shape)
-            for n, t in build_network(architecture, len(CLASSES)).state_dict().items()
+            for n, t in _empty_network(architecture, len(CLASSES)).state_dict().items()
         },
         "the network to save",
         architecture,
@@ -240,6 +236,16 @@ def save_network(
     part.write_bytes(content)
     part.replace(target)
     return hashlib.sha256(content).hexdigest()
+
+
+def _empty_network(architecture: str, n_classes: int) -> nn.Module:
+    """A network without values: drawing random ones, to be replaced, took longer than the file."""
+    import torch
+
+    from reprocess.detectors.networks import build_network
+
+    with torch.device("meta"):
+        return build_network(architecture, n_classes)
 
 
 def _read(path: Path) -> bytes:
