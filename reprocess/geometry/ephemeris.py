@@ -25,7 +25,7 @@ Elevation = Callable[[Site, NDArray[np.datetime64]], NDArray[np.float32]]
 _Compute = Callable[[NDArray[np.datetime64]], NDArray[np.float64]]
 _LOADING = threading.Lock()
 _TIMES_AT_ONCE = 2048
-EPHEMERIS = "JPL DE421, nutation IAU 2000B"
+EPHEMERIS = "JPL DE421, nutation IAU 2000B, light undeflected"
 """What elevations come from; part of the fingerprint of what holds them."""
 
 
@@ -87,7 +87,9 @@ def sun_elevation_deg(site: Site, times: NDArray[np.datetime64]) -> NDArray[np.f
 
     Notes
     -----
-    Apparent position: light time, aberration, nutation. Safe in threads.
+    Apparent position: light time, aberration, nutation. Deflection of light by the Sun and planets
+    is left out: it moves the Moon by less than 0.00001" where a float32 of degrees keeps 0.014".
+    Safe in threads.
     """
     return _elevation_deg(site, times, "sun")
 
@@ -158,7 +160,8 @@ def _elevation_deg(site: Site, times: NDArray[np.datetime64], body: str) -> NDAr
 
     def elevation(part: NDArray[np.datetime64]) -> NDArray[np.float64]:
         place = _standing(site, part.astype("datetime64[us]").tobytes())
-        return np.asarray(place.observe(target).apparent().altaz()[0].degrees, dtype=np.float64)
+        seen = place.observe(target).apparent(deflectors=())
+        return np.asarray(seen.altaz()[0].degrees, dtype=np.float64)
 
     return _in_parts(times, elevation)
 
