@@ -57,8 +57,9 @@ class DayDetections:
 
 @dataclass(frozen=True)
 class DayExposure:
-    """Exposure and gain of a day's slots, from its frames; not an image is read."""
+    """When a day's frames were taken, their exposure and gain, by slot; not an image is read."""
 
+    acquired: NDArray[np.int64]
     exposure_s: NDArray[np.float32]
     gain: NDArray[np.float32]
 
@@ -66,20 +67,21 @@ class DayExposure:
     def read(
         cls,
         objects: ObjectStore,
-        records: Records,
-        campaign: Campaign,
+        slots_per_day: int,
         day: date,
         fingerprint: str | None,
+        year: YearReader | None = None,
     ) -> DayExposure:
+        """From a day's frames, by their record; `year` is their store, if it is open already."""
         if fingerprint is None:
             raise StoreError(
                 f"frames of {day}: found no record, expected one: cube.exposure_range_s and "
                 f"cube.gain_range look at what the frames store holds; run the campaign again"
             )
-        record = records.read(day_block("frames", "", day), fingerprint)
+        record = Records(objects).read(day_block("frames", "", day), fingerprint)
         path = stages.frames_path(day.year)
-        reader = DayReader(objects, path, day, campaign.slots_per_day, record.objects)
-        return cls(reader.read("exposure_s"), reader.read("gain"))
+        reader = DayReader(objects, path, day, slots_per_day, record.objects, year)
+        return cls(*(reader.read(name) for name in ("acquired", "exposure_s", "gain")))
 
 
 def count_day(

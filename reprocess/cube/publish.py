@@ -110,7 +110,7 @@ def publish_year(
             block = day_block("frames", "", day)
             try:
                 found = facts.get(day_name, {}).get("frames")
-                exposed = DayExposure.read(objects, records, campaign, day, found)
+                exposed = DayExposure.read(objects, campaign.slots_per_day, day, found)
             except StoreError as error:
                 guard()
                 records.delete_all(block)

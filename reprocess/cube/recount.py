@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 from reprocess.campaign import FlagTable
 from reprocess.cube.count import MONTHS, OUTCOMES
 from reprocess.cube.groups import count_occurrence
+from reprocess.cube.selection import limits
 from reprocess.cube.shape import CUBE_PATH
-from reprocess.errors import StoreError
+from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stores.metadata import metadata_digests
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import Records, only_fingerprint
@@ -39,14 +39,13 @@ def recount_year(objects: ObjectStore, year: int, flags: Sequence[FlagTable] = (
     ------
     StoreError
         If detections or the cube's metadata are not what their records say, or the cube was
-        counted with flag tables that were not given.
+        counted with other flag tables than were given.
 
     Notes
     -----
     Bins, selection, cell rule and compared labels are taken from the cube's own metadata, so no
     campaign is needed but for flag tables. The counting is `count_occurrence`, which reads the
-    detections in another
-    way than publishing does and groups them by calendar month.
+    detections in another way than publishing does and groups them by calendar month.
     """
     view = ZarrView(
         objects, CUBE_PATH, metadata=metadata_digests(objects, CUBE_PATH), read_only=True
@@ -81,38 +80,22 @@ def _count(
     objects: ObjectStore, cube: zarr.Group, year: int, held: list[str], flags: Sequence[FlagTable]
 ) -> Any:
     told: dict[str, Any] = dict(cube.attrs)
-    if told.get("flags") and len(told["flags"]) != len(flags):
-        raise StoreError(
-            f"{CUBE_PATH}: was counted with flag tables ({'; '.join(map(str, told['flags']))}); "
-            f"to count it again give the campaign that names them"
-        )
+    try:
+        chosen = limits(told, flags)
+    except ConfigurationError as error:
+        raise StoreError(f"{CUBE_PATH}: {error}") from error
     compare = [str(label) for label in told["compare"]]
     bounds = _values(cube, "mlt_bounds")
-    of_cells = re.search(r"of the cell's.* elevation of ([-0-9.]+) degrees", str(told["mlt"]))
-    by_cell: dict[str, Any] = {}
-    if of_cells is not None:
-        by_cell = {"mlt": "cell", "mlt_elevation_min_deg": float(of_cells[1])}
     return count_occurrence(
         objects,
         years=[year],
         labels=held,
         mlt_bins=len(bounds),
         mlt_centred=bool(bounds[0, 0] < 0),
-        sun_elevation_max_deg=float(told["sun_elevation_max_deg"]),
-        moon_elevation_max_deg=_limit(told["moon_elevation_max_deg"]),
-        moon_illuminated_max=_limit(told.get("moon_illuminated_max", "none")),
-        refraction=str(told.get("sun_and_moon", "")).startswith("centres with refraction"),
-        cell_elevation_min_deg=float(told.get("cell_elevation_min_deg", 0.0)),
-        flags=flags,
-        cell_fraction_min=float(told["cell_fraction_min"]),
         # A label of `compare` with nothing committed leaves no common frames at all.
         compare=compare if set(compare) <= set(held) else [],
-        **by_cell,
+        **chosen,
     )
-
-
-def _limit(told: Any) -> float | None:
-    return None if told == "none" else float(told)
 
 
 def _values(cube: zarr.Group, name: str, span: slice = slice(None)) -> NDArray[Any]:

@@ -6,6 +6,8 @@ hold, so a changed selection needs neither an image nor a network.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from reprocess.campaign import Cube, FlagTable
 from reprocess.cube.count import select_frames
+from reprocess.errors import ConfigurationError
 from reprocess.flags import digest, kept
 from reprocess.geometry.ephemeris import apparent_elevation_deg, moon_phase_fraction
 
@@ -101,7 +104,63 @@ def attributes(cube: Cube) -> dict[str, Any]:
         "gain_range": _range(cube.gain_range),
         "flags": [_described(table) for table in cube.flags],
         "cell_fraction_min": cube.cell_fraction_min,
+        "mlt": _mlt_text(cube),
     }
+
+
+def limits(attributes: Mapping[Any, Any], flags: Sequence[FlagTable] = ()) -> dict[str, Any]:
+    """What `count_occurrence` must be told to count as a cube was counted: `attributes`, read back.
+
+    Parameters
+    ----------
+    attributes : of a cube; what they do not tell is left to `count_occurrence`
+    flags : the flag tables that the cube names but does not hold
+
+    Raises
+    ------
+    ConfigurationError
+        If the cube was counted with other flag tables than these.
+    """
+    told, given = list(attributes.get("flags", ())), [_described(table) for table in flags]
+    if told != given:
+        raise ConfigurationError(
+            f"found a cube counted with {_listed(told)}, expected the same to count in the same "
+            f"way and not {_listed(given)}; give the campaign that it was made with"
+        )
+    found: dict[str, Any] = {"flags": tuple(flags)}
+    for name in ("sun_elevation_max_deg", "cell_fraction_min", "cell_elevation_min_deg"):
+        if name in attributes:
+            found[name] = float(attributes[name])
+    for name in ("moon_elevation_max_deg", "moon_illuminated_max"):
+        value = attributes.get(name, "none")
+        found[name] = None if value in (None, "none") else float(value)
+    for name in ("exposure_range_s", "gain_range"):
+        value = attributes.get(name, "none")
+        found[name] = None if value is None or str(value) == "none" else tuple(map(float, value))
+    found["refraction"] = "with refraction" in str(attributes.get("sun_and_moon", ""))
+    found["mlt"] = mlt_place(attributes)
+    lowest = re.search(r"below an elevation of ([-0-9.]+) degrees", str(attributes.get("mlt", "")))
+    if lowest is not None:
+        found["mlt_elevation_min_deg"] = float(lowest[1])
+    return found
+
+
+def mlt_place(attributes: Mapping[Any, Any]) -> str:
+    """Whose magnetic local time was counted: that of the `station`, or of each `cell`."""
+    return "cell" if "of the cell" in str(attributes.get("mlt", "")) else "station"
+
+
+def _mlt_text(cube: Cube) -> str:
+    if cube.mlt == "station":
+        return "magnetic local time of the station at the frame's time"
+    return (
+        "magnetic local time of the cell's centre at the emission height at the frame's time; "
+        f"none below an elevation of {cube.mlt_elevation_min_deg:g} degrees"
+    )
+
+
+def _listed(tables: Sequence[Any]) -> str:
+    return f"flag tables ({'; '.join(map(str, tables))})" if tables else "no flag tables"
 
 
 def cloud_screening(tables: tuple[FlagTable, ...]) -> str:

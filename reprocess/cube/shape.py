@@ -138,7 +138,6 @@ def cube_objects(campaign: Campaign, last_year: int) -> dict[str, bytes]:
                 **stages.sky_attributes(campaign),
                 **attributes(cube),
                 "compare": list(campaign.compared),
-                "mlt": _mlt_text(campaign),
                 "emission_height_km": campaign.cells.emission_height_km,
                 "magnetic_epoch": magnetic_epoch(campaign).date().isoformat(),
                 "comment": "255 in the detections is 'not observed' and is in no count; a rate is "
@@ -197,15 +196,6 @@ def cube_objects(campaign: Campaign, last_year: int) -> dict[str, bytes]:
         )
         zarr.consolidate_metadata(store)
     return memory.data
-
-
-def _mlt_text(campaign: Campaign) -> str:
-    if campaign.cube.mlt == "station":
-        return "magnetic local time of the station at the frame's time"
-    return (
-        "magnetic local time of the cell's centre at the emission height at the frame's time; "
-        f"none below an elevation of {campaign.cube.mlt_elevation_min_deg:g} degrees"
-    )
 
 
 def _bound(objects: ObjectStore) -> str | None:

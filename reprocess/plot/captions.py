@@ -50,17 +50,17 @@ def selection(attributes: Mapping[Any, Any]) -> list[str]:
         parts.append("with refraction")
     if float(attributes.get("cell_elevation_min_deg", 0.0)) > 0:
         parts.append(f"cells above {degrees(attributes['cell_elevation_min_deg'])}")
+    for name, what, unit in (("exposure_range_s", "exposure", " s"), ("gain_range", "gain", "")):
+        found = attributes.get(name, "none")
+        if found is not None and str(found) != "none":
+            lowest, highest = found
+            parts.append(f"{what} {float(lowest):g}\N{EN DASH}{float(highest):g}{unit}")
     names = [str(table).partition(":")[0] for table in attributes.get("flags", ())]
     if names:
         parts.append(f"flags: {', '.join(dict.fromkeys(names))}")
     if "cell_fraction_min" in attributes:
         parts.append(f"aurora on ≥ {100 * float(attributes['cell_fraction_min']):g} % of a cell")
     return parts
-
-
-def mlt_place(attributes: Mapping[Any, Any]) -> str:
-    """Whose magnetic local time was counted: that of the `station`, or of each `cell`."""
-    return "cell" if "of the cell" in str(attributes.get("mlt", "")) else "station"
 
 
 def period(cube: xr.Dataset) -> str:

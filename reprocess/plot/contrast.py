@@ -19,6 +19,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from reprocess.cube.selection import mlt_place
 from reprocess.errors import ConfigurationError
 from reprocess.plot import captions
 from reprocess.plot.mapgrid import Maps, Scale, count_note, maps_figure
@@ -85,7 +86,7 @@ def contrast_figure(
     few = (observed > 0) & (observed < frames_min)
     explained = [
         "below a map: most common frames behind one cell · the number over all cells",
-        f"above: magnetic local time of the {captions.mlt_place(cube.attrs)}, hours",
+        f"above: magnetic local time of the {mlt_place(cube.attrs)}, hours",
     ]
     with np.errstate(divide="ignore", invalid="ignore"):
         if kind == "difference":

@@ -23,6 +23,7 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from reprocess.campaign import Site
+from reprocess.cube.selection import mlt_place
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.layer import layer_position
 from reprocess.geometry.magnetic import aacgm, aacgm_many
@@ -228,7 +229,7 @@ def _positions(
     station_mlat, station_mlon = aacgm(latitude, longitude, height_km, epoch)
     ahead = ((mlon - station_mlon + 180.0) % 360.0 - 180.0) / 15.0
     ahead = ahead.reshape(len(zenith), -1)
-    if captions.mlt_place(cube.attrs) == "cell" and "cell_mlt_offset_h" in cube.coords:
+    if mlt_place(cube.attrs) == "cell" and "cell_mlt_offset_h" in cube.coords:
         # The bins are the cells' own already: what is left is the place within the cell.
         ahead = ahead - cube["cell_mlt_offset_h"].to_numpy()[:, None]
     return np.abs(mlat).reshape(len(zenith), -1), ahead, station_mlat

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from reprocess.campaign import FlagTable
 from reprocess.cube.groups import count_occurrence
+from reprocess.cube.selection import limits, mlt_place
 from reprocess.errors import ConfigurationError
 from reprocess.plot import captions
 from reprocess.plot.mapgrid import Maps, count_note, maps_figure
@@ -108,7 +108,7 @@ def groups_figure(
         head,
         [
             "below a map: most frames behind one cell · rate over all cells",
-            f"above: magnetic local time of the {captions.mlt_place(counts.attrs)}, hours",
+            f"above: magnetic local time of the {mlt_place(counts.attrs)}, hours",
         ],
         width_mm=width_mm,
         simulated=captions.is_simulated(counts.attrs),
@@ -153,26 +153,11 @@ def count_groups(
         keys, names = _CALENDAR[by]
     else:
         keys = read_table(by)
-    limits: dict[str, Any] = {}
+    told: dict[str, Any] = {"flags": flags}
     if like is not None:
-        if len(list(like.attrs.get("flags", ()))) != len(flags):
-            raise ConfigurationError(
-                f"maps by group: found a cube with {len(list(like.attrs['flags']))} flag tables, "
-                f"expected them with the request to count in the same way; give the campaign"
-            )
-        for name in ("sun_elevation_max_deg", "cell_fraction_min", "cell_elevation_min_deg"):
-            if name in like.attrs:
-                limits[name] = float(like.attrs[name])
-        for name in ("moon_elevation_max_deg", "moon_illuminated_max"):
-            value = like.attrs.get(name, "none")
-            limits[name] = None if value in (None, "none") else float(value)
-        limits["mlt"] = captions.mlt_place(like.attrs)
-        lowest = re.search(r"below an elevation of ([\d.]+)", str(like.attrs.get("mlt", "")))
-        if lowest is not None:
-            limits["mlt_elevation_min_deg"] = float(lowest.group(1))
-        limits["refraction"] = "with refraction" in str(like.attrs.get("sun_and_moon", ""))
+        told = limits(like.attrs, flags)
         if labels is None and "compare" in like.attrs:
-            limits["compare"] = [str(label) for label in like.attrs["compare"]]
+            told["compare"] = [str(label) for label in like.attrs["compare"]]
             labels = [str(label) for label in like["detector"].to_numpy()]
     counts = count_occurrence(
         store_url,
@@ -182,8 +167,7 @@ def count_groups(
         mlt_bins=mlt_bins,
         mlt_centred=mlt_centred,
         years=years,
-        flags=flags,
-        **limits,
+        **told,
     )
     if names:
         counts = counts.assign_coords(group=[names[int(key)] for key in counts["group"].values])

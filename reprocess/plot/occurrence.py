@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from reprocess.cube.open import rates
+from reprocess.cube.selection import mlt_place
 from reprocess.errors import ConfigurationError
 from reprocess.plot import captions
 from reprocess.plot.mapgrid import Maps, Scale, count_note, maps_figure, round_ticks
@@ -143,7 +144,7 @@ def occurrence_figure(
         head_lines(cube, counted.common, title=title),
         [
             f"below a map: {below}",
-            f"above: magnetic local time of the {captions.mlt_place(cube.attrs)}, hours",
+            f"above: magnetic local time of the {mlt_place(cube.attrs)}, hours",
         ],
         width_mm=width_mm,
         simulated=captions.is_simulated(cube.attrs),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from reprocess.cube import groups
+from reprocess.cube import committed, groups
 from reprocess.cube.count import count_year
 from reprocess.cube.groups import count_occurrence
 from reprocess.errors import ConfigurationError, StoreError
@@ -154,7 +154,7 @@ def test_months_equal_the_cubes_own_counting(store):
 
 def test_memory_bound_reading_gives_the_same_counts(store, monkeypatch):
     whole = count_occurrence(store.url)
-    monkeypatch.setattr(groups, "READ_BYTES", 1)  # one day at a time
+    monkeypatch.setattr(committed, "READ_BYTES", 1)  # one day at a time
     assert whole.identical(count_occurrence(store.url))
 
 
@@ -367,5 +367,5 @@ def test_a_store_in_memory_counts_like_one_on_disk(store):
 
 def test_days_are_batched_without_gaps_and_up_to_a_size():
     days = [date(2020, 1, 1) + timedelta(days=n) for n in (0, 1, 2, 5, 6, 9)]
-    runs = [[d.day for d in run] for run in groups._consecutive(days, 2)]
+    runs = [[d.day for d in run] for run in committed._consecutive(days, 2)]
     assert runs == [[1, 2], [3], [6, 7], [10]]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from reprocess.campaign import Cube
-from reprocess.cube.selection import attributes, cells_left_out, select
+from reprocess.cube.selection import attributes, cells_left_out, limits, mlt_place, select
+from reprocess.errors import ConfigurationError
 from reprocess.geometry.ephemeris import moon_phase_fraction
 
 # A day after full moon and a day before new moon.
@@ -88,3 +89,46 @@ def test_without_a_table_nothing_is_screened():
 def test_cells_that_reach_below_the_elevation_limit_are_left_out(limit, expected):
     outer = np.array([30.0, 60.0, 80.0], np.float32)
     assert cells_left_out(Cube(cell_elevation_min_deg=limit), outer).tolist() == expected
+
+
+EVERY_LIMIT = {
+    "mlt": "cell", "mlt_elevation_min_deg": 12.5, "sun_elevation_max_deg": -12.0,
+    "moon_elevation_max_deg": 5.0, "moon_illuminated_max": 0.25, "refraction": True,
+    "cell_elevation_min_deg": 20.0, "exposure_range_s": (0.5, 3.0), "gain_range": (0.0, 5.0),
+    "flags": (), "cell_fraction_min": 0.3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{}, EVERY_LIMIT, {"gain_range": (2.0, 2.0)}])
+def test_what_a_cube_says_of_its_selection_is_read_back(settings):
+    """Else a recount counts something else, and calls a cube damaged that is not."""
+    cube = Cube(**settings)
+    told = limits(attributes(cube))
+    assert Cube(**told) == cube
+    how_many = {"mlt_bins", "mlt_centred", "compare"}  # told by the cube's dimensions and `compare`
+    at_rest = {"mlt_elevation_min_deg"} if cube.mlt == "station" else set()
+    assert set(told) == set(Cube.model_fields) - how_many - at_rest
+
+
+def test_a_cube_is_not_counted_again_with_other_flag_tables(tmp_path):
+    table = tmp_path / "clouds.csv"
+    table.write_text("start,end,flag\n2021-06-01T10,2021-06-01T11,bad\n")
+    flags = Cube(flags=[{"table": str(table), "reject": ["bad"], "unknown": "keep"}]).flags
+    told = attributes(Cube(flags=flags))
+    assert limits(told, flags)["flags"] == flags
+    for given, found in (((), told), (flags, attributes(Cube()))):
+        with pytest.raises(ConfigurationError, match="flag tables"):
+            limits(found, given)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("magnetic local time of the station at the frame's time", "station"),
+        ("magnetic local time of the cell's centre at the emission height", "cell"),
+        ("magnetic local time of the cell", "cell"),
+    ],
+)
+def test_whose_magnetic_local_time(text, place):
+    assert mlt_place({"mlt": text}) == place
+    assert mlt_place({}) == "station"

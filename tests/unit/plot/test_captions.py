@@ -27,18 +27,11 @@ def test_flag_tables_are_named_once():
     assert said == ["flags: cloud, moon"]
 
 
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("magnetic local time of the station at the frame's time", "station"),
-        ("magnetic local time of the cell's centre at the emission height", "cell"),
-        ("magnetic local time of the cell", "cell"),
-    ],
-)
-def test_whose_magnetic_local_time(text, place):
-    assert captions.mlt_place({"mlt": text}) == place
+def test_limits_of_exposure_and_gain_are_told():
+    said = captions.selection({"exposure_range_s": [0.5, 3.0], "gain_range": [0, 5]})
+    assert said == ["exposure 0.5–3 s", "gain 0–5"]
+    assert captions.selection({"exposure_range_s": "none", "gain_range": "none"}) == []
 
 
 def test_without_attributes_nothing_is_claimed():
     assert captions.selection({}) == []
-    assert captions.mlt_place({}) == "station"
