@@ -205,8 +205,7 @@ def _locked(
             yield guard
         finally:
             for lock in locks.values():
-                heartbeat.remove(lock)
-                lock.release()
+                heartbeat.give_back(lock, say)
 
 
 def _without_the_equal(

@@ -16,7 +16,7 @@ from reprocess.execute import Execution
 from reprocess.history import Job
 from reprocess.ledger import ledger_of_day
 from reprocess.plan import Plan
-from reprocess.stores.lock import Heartbeat, Lock, acquire, guard
+from reprocess.stores.lock import Heartbeat, Lock, acquire, guard, holder
 from reprocess.stores.metadata import damaged_metadata
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import (
@@ -109,7 +109,10 @@ def publish_years(
             records.begin(cube_block(year))
         if shape_cube(objects, campaign, last_year, guard(objects, *locks.values(), cube_lock)):
             say("the cube has another shape or selection: every committed year is counted again")
-            for year in sorted((years & set(locks)) - set(stale)):
+            for year in sorted(years - set(stale)):
+                if year not in locks:  # the counts that were there went with the old shape
+                    _leave_to_its_holder(job, objects, year, say)
+                    continue
                 stale[year] = committed_days(campaign, job.plan, job.execution, year)
                 facts[year] = _day_facts(job, records, listing, stale[year])
         for year, days in sorted(stale.items()):
@@ -123,8 +126,19 @@ def publish_years(
                 check()
                 records.delete_all(cube_block(year))
     finally:
-        heartbeat.remove(cube_lock)
-        cube_lock.release()
+        heartbeat.give_back(cube_lock, say)
+
+
+def _leave_to_its_holder(
+    job: Job, objects: ObjectStore, year: int, say: Callable[[str], None]
+) -> None:
+    """Tell that the cube does not hold a year until another run has counted it."""
+    who = holder(objects, str(year)) or "another run until now"
+    job.held[year] = (
+        f"{year} was held by {who} and is not in the cube's new shape: it is counted when that run "
+        f"ends, or by the next run of the campaign"
+    )
+    say(job.held[year])
 
 
 def _cube_is_damaged(objects: ObjectStore) -> bool:

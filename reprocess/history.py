@@ -25,11 +25,11 @@ from reprocess.stores.records import Block
 from reprocess.stores.sealed import seal, unseal
 from reprocess.worker import WHOLE
 
-PACE_FRAMES_MIN = 100
 LIBRARIES = (
     "reprocess", "numpy", "zarr", "xarray", "dask", "distributed", "torch",
     "numba", "opencv-python-headless", "simplejpeg", "pillow", "skyfield", "aacgmv2",
 )  # fmt: skip
+
 PACE_FRAMES_MIN = 100
 """Frames of a day below which its seconds a frame tell more of its start than of its pace."""
 

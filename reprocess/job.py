@@ -10,7 +10,7 @@ from typing import Any
 from reprocess import stages
 from reprocess.archive.catalogue import Catalogue, scan
 from reprocess.archive.headers import HeaderTimes
-from reprocess.archive.seen import Known, SeenDays
+from reprocess.archive.seen import SeenDays
 from reprocess.campaign import Campaign, Fcn
 from reprocess.clusters.open import check_walltime, open_executor, runs_here
 from reprocess.cube_years import committed_days, cube_is_stale, publish_years
@@ -210,8 +210,8 @@ def _run_tasks(
     finally:
         by_day = {task.day: task for task in tasks}
         for day, result in job.execution.results.items():
-            if result.inputs is not None:
-                seen.remember(day, by_day[day].entries, Known(result.inputs, result.tails))
+            if result.known is not None:
+                seen.remember(day, by_day[day].entries, result.known)
         for day, result in job.execution.results.items():
             before = day - timedelta(days=1)
             seen.remember_tails(before, job.catalogue.days.get(before, ()), result.context)
@@ -220,17 +220,13 @@ def _run_tasks(
 def _give_back(
     seen: SeenDays, locks: dict[int, Lock], heartbeat: Heartbeat, say: Callable[[str], None]
 ) -> None:
-    """Keep the cache and release the locks; a store that refuses must not hide why a run ended."""
+    """Keep the cache and release the locks; neither may hide why a run ended."""
     try:
         seen.save()
-    except OSError as error:
+    except (OSError, ReprocessError) as error:
         say(f"what the archive hashed to could not be kept ({error}): it will be read again")
-    for year, lock in locks.items():
-        heartbeat.remove(lock)
-        try:
-            lock.release()
-        except OSError as error:
-            say(f"{year} could not be given back ({error}): the next run takes it over")
+    for lock in locks.values():
+        heartbeat.give_back(lock, say)
 
 
 # --- after the run ---------------------------------------------------------------------

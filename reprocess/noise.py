@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import numpy as np
@@ -10,13 +10,14 @@ import yaml
 from numpy.typing import NDArray
 
 from reprocess import stages
-from reprocess.campaign import Campaign, Difference
+from reprocess.campaign import CameraEpoch, Campaign, Difference
+from reprocess.detectors.detector import EvidenceStatus
 from reprocess.detectors.noise import estimate_noise, sweep_thresholds
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.stores.days import DayReader
 from reprocess.stores.objects import open_objects
-from reprocess.stores.records import Records, day_block
+from reprocess.stores.records import Records, day_block, only_fingerprint
 
 SWEEP_SIGMA = (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0)
 SWEEP_DN = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0)
@@ -46,16 +47,13 @@ def measure_noise(
     """
     settings = _difference(campaign, label)
     delta, status, acquired = _evidence(campaign, label, _parse(spans))
-    epochs = campaign.epoch_index(acquired)
     lines = []
-    for index in np.unique(epochs[epochs >= 0]):
-        epoch = campaign.camera[index]
-        mine = epochs == index
+    for epoch, mine in _by_epoch(campaign, acquired):
         found = estimate_noise(delta[mine], status[mine])
         observed = epoch_geometry(campaign, epoch).cellmap.observed
         section = {"noise": found.settings(settings.statistic, per_cell)}
         text = yaml.safe_dump(section, default_flow_style=None, width=100, sort_keys=False)
-        lines += [f"# camera epoch {epoch.name}: {int(mine.sum())} frames, {settings.statistic}"]
+        lines += [f"{_heading(epoch, status[mine])}, {settings.statistic}"]
         lines += text.splitlines()
         shares = sweep_thresholds(delta[mine], status[mine], observed, SWEEP_SIGMA, found)
         for (statistic, combine), values in shares.items():
@@ -67,7 +65,7 @@ def measure_noise(
 
 
 def sweep(campaign: Campaign, label: str, spans: Sequence[tuple[str, str]]) -> str:
-    """Tabulate the share of observed cells that each rule and threshold flags.
+    """Tabulate, by camera epoch, the share of observed cells that each rule and threshold flags.
 
     The flagged share depends on statistic, threshold and AND/OR so strongly that one
     number says little about the sky; the campaign's own rule is one column of one row.
@@ -83,13 +81,30 @@ def sweep(campaign: Campaign, label: str, spans: Sequence[tuple[str, str]]) -> s
     """
     _difference(campaign, label)
     delta, status, acquired = _evidence(campaign, label, _parse(spans))
-    epoch = campaign.epoch_at(acquired[0]) if len(acquired) else None
-    observed = epoch_geometry(campaign, epoch or campaign.camera[0]).cellmap.observed
-    rows = ["threshold, DN    " + "".join(f"{dn:>8g}" for dn in SWEEP_DN)]
-    for (statistic, combine), shares in sweep_thresholds(delta, status, observed, SWEEP_DN).items():
-        values = "".join(f"{100 * share:7.1f}%" for share in shares)
-        rows.append(f"{statistic + ', ' + combine:<17}{values}")
+    rows = []
+    for epoch, mine in _by_epoch(campaign, acquired):
+        observed = epoch_geometry(campaign, epoch).cellmap.observed
+        shares = sweep_thresholds(delta[mine], status[mine], observed, SWEEP_DN)
+        rows += [_heading(epoch, status[mine])]
+        rows += ["threshold, DN    " + "".join(f"{dn:>8g}" for dn in SWEEP_DN)]
+        for (statistic, combine), found in shares.items():
+            values = "".join(f"{100 * share:7.1f}%" for share in found)
+            rows.append(f"{statistic + ', ' + combine:<17}{values}")
     return "\n".join(rows)
+
+
+def _heading(epoch: CameraEpoch, status: NDArray[np.uint8]) -> str:
+    observed = int((status == EvidenceStatus.OBSERVED).sum())
+    return f"# camera epoch {epoch.name}: {observed} frames observed of {len(status)}"
+
+
+def _by_epoch(
+    campaign: Campaign, acquired: NDArray[np.datetime64]
+) -> Iterator[tuple[CameraEpoch, NDArray[np.bool_]]]:
+    """The camera epochs of frames, and which frames are of each: cells are seen by epoch."""
+    epochs = campaign.epoch_index(acquired)
+    for index in np.unique(epochs[epochs >= 0]):
+        yield campaign.camera[index], epochs == index
 
 
 def _difference(campaign: Campaign, label: str) -> Difference:
@@ -122,21 +137,25 @@ def _evidence(
         for day in np.arange(start.astype("datetime64[D]"), end.astype("datetime64[D]") + 1):
             when: date = day.astype(object)
             block = day_block("evidence", label, when)
-            found = listing.get(block, [])
-            if len(found) != 1:
+            fingerprint = only_fingerprint(listing.get(block, ()))
+            if fingerprint is None:  # not committed, or marked to be made again
                 continue
             path = stages.evidence_path(label, when.year)
             reader = DayReader(
-                objects, path, when, campaign.slots_per_day, records.read(block, found[0]).objects
+                objects,
+                path,
+                when,
+                campaign.slots_per_day,
+                records.read(block, fingerprint).objects,
             )
             acquired = reader.read("acquired").astype("datetime64[us]")
             chosen = (acquired >= start) & (acquired < end)
             deltas.append(reader.read("delta")[chosen])
             states.append(reader.read("status")[chosen])
             times.append(acquired[chosen])
-    if not deltas:
+    if not any(map(len, times)):
         raise ConfigurationError(
-            f"noise {label}: no evidence is committed in {campaign.store} for these times; run "
+            f"evidence of {label}: none is committed in {campaign.store} for these times; run "
             f"the campaign with --detectors {label} first (threshold_dn lets it run without noise)"
         )
     return np.concatenate(deltas), np.concatenate(states), np.concatenate(times)

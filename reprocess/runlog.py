@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from reprocess.errors import ServiceUnavailable
+from reprocess.errors import ReprocessError, ServiceUnavailable
 from reprocess.execute import Progress
 from reprocess.stores.objects import ObjectStore
 
@@ -109,7 +109,7 @@ class RunLog(logging.Handler):
             data = b"".join(self._lines)
             try:
                 self._objects.write(f"runs/{self._run_id}/log/{self._segment:04d}.jsonl", data)
-            except OSError as error:
+            except (OSError, ReprocessError) as error:
                 self._broken = True
                 logging.getLogger(LOGGER).warning(
                     "the log of run %s cannot be kept, the run goes on: %s", self._run_id, error

@@ -29,6 +29,7 @@ from reprocess.archive.frames import (
 from reprocess.archive.inputs import Column, DayInputs, assign, read_day, reasons, tail_hash
 from reprocess.archive.pattern import NamePattern
 from reprocess.archive.readers.reader import FrameHeader, Image, Reader, load_reader
+from reprocess.archive.seen import Known
 from reprocess.campaign import Campaign
 from reprocess.errors import UnreadableFrame
 from reprocess.stores.days import DayReader, DayWriter
@@ -183,10 +184,12 @@ class ArchiveDay:
     def fingerprint(self) -> str:
         return stages.frames_fingerprint(self.campaign, self.day, self.inputs.hash())
 
-    def tails(self) -> dict[float, str]:
-        """Hashes of the day's end, for the detectors that look back at it tomorrow."""
+    def known(self) -> Known:
+        """What the day hashes to, and its end, for detectors that look back at it tomorrow."""
         windows = {stages.context_s(self.campaign, label) for label in self.campaign.detectors}
-        return {w: tail_hash(self.inputs, self.day + timedelta(days=1), w) for w in windows if w}
+        midnight = self.day + timedelta(days=1)
+        tails = {w: tail_hash(self.inputs, midnight, w) for w in windows if w}
+        return Known(self.inputs.hash(), tails, self.inputs.refused)
 
     def ledger(self) -> dict[str, int]:
         """Frames by column; the sum is the number of frames catalogued."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from reprocess import stages
 from reprocess.archive.frames import FrameBlock, join
 from reprocess.archive.inputs import tail_hash
-from reprocess.archive.seen import tail
+from reprocess.archive.seen import Known, tail
 from reprocess.campaign import Campaign
 from reprocess.detectors.detector import Evidence, EvidenceStatus
 from reprocess.detectors.runtimes import available_cores
@@ -55,17 +55,16 @@ class TaskResult:
     Attributes
     ----------
     fingerprints : of every block of the day that is now committed
-    inputs, tails : what the day's frames hash to (`seen.Known`); None and empty if not read
-    context : what the end of the day before hashes to, by its length in seconds, if it was read
+    known : what the day's frames hash to; None if they were not read
+    context : what the end of the day before hashes to, if it was read
     ledger : frames by column; None if the frames stage did not run
     seconds : wall time by stage, and of the whole block
     """
 
     day: date
     fingerprints: Mapping[Block, str]
-    inputs: str | None = None
-    tails: Mapping[float, str] = field(default_factory=dict)
-    context: Mapping[float, str] = field(default_factory=dict)
+    known: Known | None = None
+    context: Known = field(default_factory=Known)
     ledger: Mapping[str, int] | None = None
     n_frames: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -120,6 +119,7 @@ class _DayBlock:
         self.fingerprints: dict[Block, str] = dict(task.committed)
         self.seconds: dict[str, float] = {}
         self.n_frames = 0
+        self.context_refused = False
         self.writing: Block | None = None
 
     # --- the whole day ---------------------------------------------------------
@@ -173,9 +173,11 @@ class _DayBlock:
         return TaskResult(
             day=self.day,
             fingerprints=self.fingerprints,
-            inputs=None if read is None else read.inputs.hash(),
-            tails={} if read is None else read.tails(),
-            context={window: found[1] for window, found in context_blocks.items() if window},
+            known=None if read is None else read.known(),
+            context=Known(
+                tails={window: found[1] for window, found in context_blocks.items() if window},
+                refused=self.context_refused,
+            ),
             ledger=None if read is None else read.ledger(),
             n_frames=self.n_frames,
             seconds=self.seconds,
@@ -280,12 +282,17 @@ class _DayBlock:
             read.digests = writer.finish(stages.frames_variables(self.campaign))
 
     def _context(self, window_s: float) -> tuple[FrameBlock | None, str]:
-        """The frames before midnight, decoded from the archive, and what they hash to."""
+        """The frames before midnight, decoded from the archive, and what they hash to.
+
+        They alone are looked at: one that has the content of a frame earlier on its day is no
+        duplicate here, for that frame is not read.
+        """
         if not window_s:
             return None, ""
         before = self.day - timedelta(days=1)
         entries = tail(self.task.context, self.day, window_s)
         day = ArchiveDay(self.campaign, before, entries, self.threads)
+        self.context_refused |= day.inputs.refused
         blocks = [block for _, block in day.blocks() if len(block)]
         return (join(blocks) if blocks else None), tail_hash(day.inputs, self.day, window_s)
 

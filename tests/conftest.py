@@ -247,6 +247,12 @@ def frame_bytes():
 
 
 @pytest.fixture(scope="session")
+def frame_of():
+    """Bytes of a frame, from its counts."""
+    return npy
+
+
+@pytest.fixture(scope="session")
 def make_tiny(tiny_weights):
     """Make a tiny campaign in a directory."""
     return lambda root: Tiny(Path(root), tiny_weights)

@@ -21,6 +21,9 @@ FILE_BYTES_MAX = 3 * PIXELS_MAX + (1 << 20)
 OF_THE_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG})
 """Errors of a disk that are a file's own, and stay when it is read again."""
 
+REFUSED = "cannot be read: "
+"""How the reason begins of a file that the system did not give; another time it may."""
+
 READS_AT_ONCE = 16
 """Files read at one time over a network, whose answers take longer than a core's work."""
 
@@ -75,7 +78,7 @@ class ArchiveBytes:
             known = isinstance(error, FileNotFoundError | PermissionError)
             if not known and (self._root is None or error.errno not in OF_THE_FILE):
                 raise
-            raise UnreadableFrame(f"cannot be read: {say_why(error)}") from error
+            raise UnreadableFrame(f"{REFUSED}{say_why(error)}") from error
 
 
 def open_bucket(archive: Archive) -> S3Bucket:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprocess.archive.catalogue import Entry
-from reprocess.archive.files import FILE_BYTES_MAX, ArchiveBytes
+from reprocess.archive.files import FILE_BYTES_MAX, REFUSED, ArchiveBytes
 from reprocess.archive.regular import check_size
 from reprocess.archive.slots import SURPLUS, place
 from reprocess.campaign import Campaign
@@ -70,6 +70,11 @@ class DayInputs:
         """Times of the entries, (n,) datetime64[us], UTC."""
         return acquired_times(self.entries)
 
+    @property
+    def refused(self) -> bool:
+        """Whether a file was not given at all: its size and time do not tell when it will be."""
+        return any(map(is_refused, self.digest))
+
     def hash(self) -> str:
         """Return the SHA-256 (hexadecimal) of every entry's name, time and digest.
 
@@ -119,6 +124,11 @@ def acquired_times(entries: Sequence[Entry]) -> NDArray[np.datetime64]:
 def content_digest(data: bytes) -> str:
     """Return what identifies a file's content in fingerprints."""
     return hashlib.sha256(data).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def is_refused(digest: str) -> bool:
+    """Whether a digest stands for a file that the system did not give."""
+    return digest.startswith(UNREADABLE + REFUSED)
 
 
 def frame_digest(file_digest: str, entry: Entry) -> str:

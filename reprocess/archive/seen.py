@@ -4,8 +4,9 @@ A cache, under `runs/`, that spares hashing and decides nothing: a day whose
 names, sizes and file times are as they were has the hash it had. Of any other
 day that a committed block depends on, those files are read again whose size or
 time changed: the digests of the others stand in the record of the day's frames,
-if that was made from what was seen. Deleting the cache costs one reading of the
-archive.
+if that was made from what was seen. A file that the system did not give is tried again each
+time: who may read it stands in neither size nor time. Deleting the cache costs one reading of
+the archive.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from reprocess.archive.catalogue import Entry
-from reprocess.archive.inputs import read_day, tail_hash
+from reprocess.archive.inputs import is_refused, read_day, tail_hash
 from reprocess.campaign import Campaign
 from reprocess.errors import StoreError
 from reprocess.stores.objects import ObjectStore
@@ -42,11 +43,13 @@ class Known:
 
     `inputs` is the hash of its names, times and contents, None where it was
     not needed (no record to compare with). `tails` holds the same for its last
-    frames, by the length of the tail in seconds.
+    frames, by the length of the tail in seconds. `refused` tells that a file was not given, so
+    that all of it holds for this time only.
     """
 
     inputs: str | None = None
     tails: Mapping[float, str] = field(default_factory=dict)
+    refused: bool = False
 
 
 class SeenDays:
@@ -59,11 +62,7 @@ class SeenDays:
         self._files: dict[int, dict[str, Any]] = {}
         self._changed: set[int] = set()
         self._range = half_digest(
-            [
-                campaign.process.model_dump(mode="json"),
-                campaign.site.model_dump(mode="json"),
-                [epoch.name for epoch in campaign.camera[:1]],
-            ]
+            [campaign.process.model_dump(mode="json"), campaign.site.model_dump(mode="json")]
         )
 
     def resolve(
@@ -101,11 +100,12 @@ class SeenDays:
 
     def remember(self, day: date, entries: Sequence[Entry], known: Known) -> None:
         """Keep what a worker found a day to hash to."""
-        signature = self._signature(entries)
+        signature = self._signature(day, entries)
         self._year(day.year)[day.isoformat()] = {
             "seen": signature,
             "inputs": known.inputs,
             "tails": {str(window_s): value for window_s, value in known.tails.items()},
+            "refused": known.refused,
         }
         self._files_of(day.year)[day.isoformat()] = {
             "seen": signature,
@@ -113,17 +113,13 @@ class SeenDays:
         }
         self._changed.add(day.year)
 
-    def remember_tails(
-        self, day: date, entries: Sequence[Entry], tails: Mapping[float, str]
-    ) -> None:
+    def remember_tails(self, day: date, entries: Sequence[Entry], known: Known) -> None:
         """Keep what a worker found a day's end to hash to, when it looked back at it."""
-        if not entries or not tails:
+        if not entries or not known.tails:
             return
-        cached = self._year(day.year).get(day.isoformat(), {})
-        if cached.get("seen") != self._signature(entries):
-            cached = {}
-        known = {float(window_s): value for window_s, value in cached.get("tails", {}).items()}
-        self.remember(day, entries, Known(cached.get("inputs"), {**known, **tails}))
+        kept = self._kept(day, entries)
+        tails = {**kept.tails, **known.tails}
+        self.remember(day, entries, Known(kept.inputs, tails, kept.refused or known.refused))
 
     def save(self) -> None:
         """Write the years that changed."""
@@ -141,35 +137,40 @@ class SeenDays:
         threads: int,
         listing: Listing,
     ) -> Known:
-        before = cached = self._year(day.year).get(day.isoformat(), {})
-        if cached.get("seen") != self._signature(entries):
-            cached = {}
-        found = {float(window_s): value for window_s, value in cached.get("tails", {}).items()}
-        kept = Known(cached.get("inputs"), found)
-        inputs, tails = kept.inputs, dict(kept.tails)
+        kept = before = self._kept(day, entries)
+        known = Known() if kept.refused else kept
         midnight = day + timedelta(days=1)
-        missing = windows - set(tails)
-        if whole and inputs is None:
-            digests = self._unchanged(day, entries, before, listing)
+        missing = windows - set(known.tails)
+        if whole and known.inputs is None:
+            digests = self._unchanged(day, entries, listing)
             read = read_day(self._campaign, entries, threads, keep_bytes=False, digests=digests)
-            inputs = read.hash()
-            tails.update({w: tail_hash(read, midnight, w) for w in windows | set(tails)})
+            wanted = windows | set(kept.tails)
+            tails = {window_s: tail_hash(read, midnight, window_s) for window_s in wanted}
+            kept = known = Known(read.hash(), tails, read.refused)
         elif missing:
             last = tail(entries, midnight, max(missing))
             read = read_day(self._campaign, last, threads, keep_bytes=False)
-            tails.update({window_s: tail_hash(read, midnight, window_s) for window_s in missing})
-        known = Known(inputs, tails)
-        if entries and known != kept:
-            self.remember(day, entries, known)
+            found = {window_s: tail_hash(read, midnight, window_s) for window_s in missing}
+            known = replace(known, tails={**known.tails, **found})
+            kept = Known(kept.inputs, {**kept.tails, **found}, kept.refused or read.refused)
+        if entries and kept != before:
+            self.remember(day, entries, kept)
         return known
 
-    def _unchanged(
-        self, day: date, entries: Sequence[Entry], before: Mapping[str, Any], listing: Listing
-    ) -> dict[str, str]:
+    def _kept(self, day: date, entries: Sequence[Entry]) -> Known:
+        """What the cache holds of a day as its entries are now."""
+        cached = self._year(day.year).get(day.isoformat(), {})
+        if cached.get("seen") != self._signature(day, entries):
+            return Known()
+        tails = {float(window_s): value for window_s, value in cached.get("tails", {}).items()}
+        return Known(cached.get("inputs"), tails, bool(cached.get("refused")))
+
+    def _unchanged(self, day: date, entries: Sequence[Entry], listing: Listing) -> dict[str, str]:
         """Digests, by name, of the frames whose files are as the committed frames' block saw them.
 
         None are known if the block was made from something else than what was seen.
         """
+        before = self._year(day.year).get(day.isoformat(), {})
         block = day_block("frames", "", day)
         committed = only_fingerprint(listing.get(block, ()))
         files = self._files_of(day.year).get(day.isoformat(), {})
@@ -187,7 +188,8 @@ class SeenDays:
             record = Records(self._objects).read(block, committed)
         except StoreError:
             return {}
-        return {name: digest for name, digest, *_ in record.facts["frames"] if name in same}
+        digests = {name: digest for name, digest, *_ in record.facts["frames"] if name in same}
+        return {name: digest for name, digest in digests.items() if not is_refused(digest)}
 
     def _files_of(self, year: int) -> dict[str, Any]:
         """By day, marks of its files: read only when a day changed."""
@@ -207,8 +209,17 @@ class SeenDays:
                 self._years[year] = {}
         return self._years[year]
 
-    def _signature(self, entries: Sequence[Entry]) -> str:
-        return half_digest([self._range, [tuple(entry) for entry in entries]])
+    def _signature(self, day: date, entries: Sequence[Entry]) -> str:
+        seen = [tuple(entry) for entry in entries]
+        return half_digest([self._range, self._calibrated(day), seen])
+
+    def _calibrated(self, day: date) -> list[tuple[str, str]]:
+        """Parts of a UTC day in which a camera epoch is valid: no other frames are read."""
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        end = start + timedelta(days=1)
+        epochs = zip(self._campaign.camera, self._campaign.epoch_ends, strict=True)
+        parts = [(max(epoch.valid_from, start), min(until, end)) for epoch, until in epochs]
+        return [(a.isoformat(), b.isoformat()) for a, b in parts if a < b]
 
 
 def _checked(days: dict[str, Any]) -> dict[str, Any]:

@@ -215,8 +215,8 @@ def hidden(
     Returns
     -------
     (y, x) bool array
-        By the pixel's centre; a shape's left and top edges belong to it. A polygon that
-        crosses itself hides by the even-odd rule.
+        By the pixel's centre. All edges of a rectangle belong to it, of a polygon the left and
+        top ones; a polygon that crosses itself hides by the even-odd rule.
     """
     found = np.zeros((len(y_px), len(x_px)), np.bool_)
     x, y = np.meshgrid(x_px, y_px)

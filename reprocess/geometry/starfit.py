@@ -24,7 +24,6 @@ from reprocess.geometry.lens import RadialLens, lens_from_settings
 
 Array = NDArray[np.float64]
 Model = Literal["equidistant", "polynomial", "equal-area"]
-MODELS: tuple[Model, ...] = ("equidistant", "polynomial", "equal-area")
 
 PAIRS_MAX = 3000
 """Pairs of stars tried; of more stars than that a fixed sample."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reprocess.errors import LockHeld, LockLost
+from reprocess.errors import LockHeld, LockLost, ReprocessError
 from reprocess.stores.objects import ObjectStore
 
 HEARTBEAT_S = 30.0
@@ -142,15 +142,21 @@ class Heartbeat:
     def add(self, lock: Lock) -> None:
         self._locks.append(lock)
 
-    def remove(self, lock: Lock) -> None:
+    def give_back(self, lock: Lock, say: Callable[[str], None]) -> None:
+        """Release a lock; a store that refuses is told of, and must not hide why a run ended."""
         self._locks.remove(lock)
+        try:
+            lock.release()
+        except (OSError, ReprocessError) as error:
+            name = lock.token.name
+            say(f"lock {name} could not be given back ({error}): the next run takes it over")
 
     def _run(self) -> None:
         while not self._stop.wait(self._period_s):
             for lock in list(self._locks):
                 try:
                     lock.beat()
-                except OSError:
+                except (OSError, ReprocessError):  # an S3 service that refuses says the latter
                     continue  # a missed beat is made up for by the next; DEAD_AFTER_S is many
 
 

@@ -147,8 +147,7 @@ def repair_store(
                 Records(objects).begin(block)
         finally:
             for lock in locks:
-                heartbeat.remove(lock)
-                lock.release()
+                heartbeat.give_back(lock, say)
     days |= {date.fromisoformat(d) for d in failed if _is_day(d) and int(d[:4]) in archive_years}
     repair.days = tuple(sorted(days))
     repair.cube_years = tuple(sorted(b.year for b in cubes))
@@ -344,8 +343,7 @@ def _lock(
             heartbeat.add(locks[-1])
     except LockHeld:
         for lock in locks:
-            heartbeat.remove(lock)
-            lock.release()
+            heartbeat.give_back(lock, say)
         raise
     return locks
 

@@ -536,3 +536,85 @@ def test_a_camera_epoch_that_begins_within_a_committed_year_is_taken_in(tiny):
     again = tiny.run()
     assert again.code == 0, again.err
     tiny.check_identity()
+
+
+def test_a_camera_epoch_that_is_given_an_end_is_taken_in_by_one_run(tiny):
+    """The day after the gap looks back at frames that are not processed any more."""
+    tiny.put_days("2021-06-10", "2021-06-11", "2021-06-12")
+    second = copy.deepcopy(tiny.document["camera"][0])
+    second["valid_from"] = "2021-06-12T00:00:00Z"
+    tiny.document["camera"].append(second)
+    assert tiny.run().code == 0
+    tiny.document["camera"][0]["valid_until"] = "2021-06-11T00:00:00Z"
+    assert tiny.run().done == 2
+    tiny.check_identity()
+    assert tiny.run().done == 0
+
+
+def test_another_camera_epoch_reads_no_day_again_but_its_own(done, monkeypatch):
+    from reprocess.archive.files import ArchiveBytes
+
+    read = []
+    original = ArchiveBytes.read
+    monkeypatch.setattr(ArchiveBytes, "read", lambda self, n: read.append(n) or original(self, n))
+    second = copy.deepcopy(done.document["camera"][0])
+    second["valid_from"] = "2022-01-02T00:00:00Z"
+    second["lens"]["north_deg"] = 30.0
+    done.document["camera"].append(second)
+    assert done.run().done == 1
+    assert {name.split("/")[1] for name in read} == {"0101"}  # what its first frame looks back at
+
+
+@pytest.mark.parametrize("at", [("2021-12-31", "00:10"), ("2021-12-31", "23:50")])
+def test_a_file_that_may_be_read_again_is_read(done, monkeypatch, at):
+    """Who may read a file stands in neither its size nor its time."""
+    import reprocess.archive.files as files
+
+    bad, original = done.path(*at), files.read_regular
+    opened = []
+
+    def deny(path, bytes_max):
+        opened.append(path)
+        if path == bad:
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, bytes_max)
+
+    done.put(*at)  # else what was seen before would stand for it
+    with monkeypatch.context() as denied:
+        denied.setattr(files, "read_regular", deny)
+        os.utime(bad, ns=(1, 1))
+        outcome = done.run()
+        assert outcome.report["years"]["2021"]["ledger"]["unreadable"] == 1
+        opened.clear()
+        again = done.run()
+        assert again.done == 0
+        assert set(opened) == {bad}, "of that day, nothing else is tried again"
+        before = done.keys()
+        assert done.run().done == 0
+        assert done.keys() == before
+    assert done.run().done == outcome.done
+    assert "unreadable" not in done.run().report["years"]["2021"]["ledger"]
+    done.check_identity()
+    monkeypatch.setattr(files, "read_regular", deny)
+    opened.clear()
+    assert done.run().done == 0
+    assert opened == []
+
+
+def test_a_year_that_another_run_holds_is_told_when_the_cube_is_made_anew(done):
+    """Its counts go with the old shape; "complete" would be said of a cube without them."""
+    from reprocess import open_cube
+    from reprocess.stores.lock import acquire
+    from reprocess.stores.objects import open_objects
+
+    lock = acquire(open_objects(str(done.store)), "2022", "the-other-run", print)
+    done.document["cube"]["mlt_bins"] = 6
+    outcome = done.run("--years", "2021")
+    assert outcome.code == 1
+    assert not outcome.report["complete"]
+    assert "2022 was held by run the-other-run" in outcome.err + outcome.out
+    assert int(open_cube(str(done.store)).n_observed.sel(time="2022").sum()) == 0
+    lock.release()
+    assert done.run().code == 0
+    assert int(open_cube(str(done.store)).n_observed.sel(time="2022").sum()) > 0
+    done.check_identity()

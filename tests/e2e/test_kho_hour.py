@@ -72,8 +72,9 @@ def test_the_flagged_share_is_a_sweep(hour, capsys):
     )
     assert code == 0
     rows = capsys.readouterr().out.splitlines()
-    assert len(rows) == 5
-    for row in rows[1:]:
+    assert len(rows) == 6
+    assert rows[0].startswith("# camera epoch ")
+    for row in rows[2:]:
         shares = [float(text.rstrip("%")) for text in row.split()[2:]]
         assert shares == sorted(shares, reverse=True)
         assert shares[0] > 2 * shares[-1]

@@ -1,22 +1,17 @@
 """The log of a run: lines of JSON in segments, kept without ever stopping the run."""
 
+import errno
 import json
 import logging
 
 import pytest
 
 from reprocess import runlog
+from reprocess.errors import ConfigurationError
 from reprocess.runlog import PROGRESS, RunLog, read_log
 from reprocess.stores.objects import MemoryObjects
 
 RUN = "20260101T000000Z-abcdef"
-
-
-class Full(MemoryObjects):
-    """A store with no space left."""
-
-    def write(self, key, data):  # noqa: ARG002
-        raise OSError(28, "No space left on device")
 
 
 def test_it_holds_events_and_the_lines_of_the_package_but_no_repeated_ones(caplog):
@@ -66,14 +61,21 @@ def test_nothing_is_written_before_its_time_and_segments_are_not_written_twice(m
     assert [event["number"] for event in read_log(objects, RUN)] == list(range(101))
 
 
-def test_a_log_that_cannot_be_kept_is_said_once_and_stops_nothing(caplog, monkeypatch):
+@pytest.mark.parametrize(
+    "refusal", [OSError(errno.ENOSPC, "No space left"), ConfigurationError("HTTP 403 ExpiredToken")]
+)
+def test_a_log_that_cannot_be_kept_is_said_once_and_stops_nothing(caplog, monkeypatch, refusal):
+    class Refuses(MemoryObjects):
+        def write(self, _key, _data):
+            raise refusal
+
     monkeypatch.setattr(runlog, "KEEP_EVERY_S", -1.0)
-    with RunLog(Full(), RUN) as log:
+    with RunLog(Refuses(), RUN) as log:
         for number in range(3):
             log.add("tick", number=number)
     said = [r.getMessage() for r in caplog.records if "cannot be kept" in r.getMessage()]
     assert len(said) == 1
-    assert "No space left" in said[0]
+    assert str(refusal) in said[0]
 
 
 def test_a_torn_line_is_left_out():

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reprocess.errors import LockHeld, LockLost
+from reprocess.errors import ConfigurationError, LockHeld, LockLost
 from reprocess.stores.lock import DEAD_AFTER_S, Heartbeat, LockToken, acquire
 from reprocess.stores.objects import FsspecObjects, LocalObjects, MemoryObjects
 
@@ -197,20 +197,25 @@ def test_the_heartbeat_beats_every_lock_until_stopped(objects, said):
         for lock in locks:
             heartbeat.add(lock)
         _wait(lambda: all(objects.exists(f"locks/{lock.token.name}/1.alive") for lock in locks))
-        heartbeat.remove(locks[0])
+        heartbeat.give_back(locks[0], said.append)
     objects.delete("locks/2021/1.alive")
     time.sleep(0.05)
     assert not objects.exists("locks/2021/1.alive")
 
 
-def test_a_missed_beat_is_made_up_for(said):
+# What a disk or network says, and an S3 service whose pass has run out.
+REFUSALS = [OSError("network"), ConfigurationError("store s3://b: HTTP 403 ExpiredToken")]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_missed_beat_is_made_up_for(said, refusal):
     class Flaky(MemoryObjects):
         failures = 2
 
         def write(self, key, data):
             if key.endswith(".alive") and self.failures:
                 self.failures -= 1
-                raise OSError("network")
+                raise refusal
             super().write(key, data)
 
     objects = Flaky()
@@ -222,6 +227,21 @@ def test_a_missed_beat_is_made_up_for(said):
         heartbeat.add(lock)
         _wait(lambda: objects.exists("locks/2021/1.alive"))
     assert objects.failures == 0
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_lock_that_cannot_be_given_back_hides_nothing(said, refusal):
+    class Refuses(MemoryObjects):
+        def write(self, key, data):
+            if key.endswith(".released"):
+                raise refusal
+            super().write(key, data)
+
+    lock = acquire(Refuses(), "2021", "run-a", said.append)
+    heartbeat = Heartbeat()
+    heartbeat.add(lock)
+    heartbeat.give_back(lock, said.append)
+    assert said == [f"lock 2021 could not be given back ({refusal}): the next run takes it over"]
 
 
 def _wait(done, limit_s=10.0):
