@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -26,7 +27,7 @@ from reprocess.request import (
     check_settings,
     open_port_warning,
     recomputed,
-    refuse_an_empty_archive,
+    refuse_lost_years,
     year_ranges,
 )
 from reprocess.runlog import RunLog
@@ -66,10 +67,13 @@ def run_job(
     catalogue = Catalogue()
     if request.years:
         catalogue = scan(campaign.archive, request.years, campaign.camera, headers)
-    n_frames = sum(len(e) for d, e in catalogue.days.items() if d.year in request.years)
+    by_year = Counter(dict.fromkeys(request.years, 0))
+    for day, entries in catalogue.days.items():
+        by_year[day.year] += len(entries)
+    n_frames = sum(by_year[year] for year in request.years)
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
-    refuse_an_empty_archive(campaign, request, n_frames, listing)
+    refuse_lost_years(campaign, request, by_year, listing)
     seen = SeenDays(objects, campaign)
     plan = plan_archive(
         campaign, request.years, request.labels, catalogue.days, seen, listing, recomputed(request)

@@ -49,12 +49,21 @@ def years_of(options: argparse.Namespace) -> tuple[int, ...] | None:
     ConfigurationError
         If one of them is no year and no range of years.
     """
-    if options.years is None:
-        return None
+    return None if options.years is None else parse_option_years("--years", options.years)
+
+
+def parse_option_years(option: str, items: list[str]) -> tuple[int, ...]:
+    """Years of an option, sorted.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of them is no year and no range of years.
+    """
     try:
-        return parse_years(options.years)
+        return parse_years(items)
     except ValueError as error:
-        raise ConfigurationError(f"--years: expected {error}") from error
+        raise ConfigurationError(f"{option}: expected {error}") from error
 
 
 def add_detectors(verb: argparse.ArgumentParser, text: str) -> None:

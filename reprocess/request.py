@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -25,6 +25,7 @@ class Request:
     ----------
     years : whose archive is looked at; others only have derived stages redone
     days : only these are done, for a repair; all others stay as they are committed
+    gone : years whose frames left the archive for good; what was made of them is erased
     """
 
     years: tuple[int, ...]
@@ -33,6 +34,7 @@ class Request:
     dry_run: bool = False
     recompute: tuple[str, ...] = ()
     days: frozenset[date] | None = None
+    gone: tuple[int, ...] = ()
 
 
 def recomputed(request: Request) -> tuple[str, ...]:
@@ -149,16 +151,41 @@ def open_port_warning(cluster: str) -> str | None:
     )
 
 
-def refuse_an_empty_archive(
-    campaign: Campaign, request: Request, n_frames: int, listing: Listing
+def refuse_lost_years(
+    campaign: Campaign, request: Request, n_frames: Mapping[int, int], listing: Listing
 ) -> None:
-    committed = {b.year for b in listing if b.stage == "frames"} & set(request.years)
-    if n_frames == 0 and committed:
+    """Refuse committed years without a frame, unless they are given up by name.
+
+    A disk that is not mounted must never look like frames that were removed: years of results
+    would be erased for it.
+
+    Parameters
+    ----------
+    n_frames : frames catalogued by year
+
+    Raises
+    ------
+    ConfigurationError
+        Naming those years; or years that are given up and have frames or are not asked for.
+    """
+    gone = set(request.gone)
+    kept = sorted(year for year in gone if n_frames.get(year) or year not in request.years)
+    if kept:
         raise ConfigurationError(
-            f"archive {campaign.archive.url}: found no frames for "
-            f"{year_ranges(request.years)}, but {year_ranges(sorted(committed))} are committed "
-            f"from it; expected it to be mounted. To remove those years, delete the store's "
-            f"frames, evidence, detections and records of them"
+            f"--gone: found {year_ranges(kept)}, expected years of the request of which "
+            f"{campaign.archive.url} holds no frame; it holds "
+            f"{sum(n_frames.get(year, 0) for year in kept)} frames of them"
+        )
+    asked = set(request.years)
+    if request.days is not None:  # a repair leaves all other days as they are
+        asked &= {day.year for day in request.days}
+    committed = {b.year for b in listing if b.stage == "frames"} & asked
+    lost = sorted(year for year in committed - gone if not n_frames.get(year))
+    if lost:
+        raise ConfigurationError(
+            f"archive {campaign.archive.url}: found no frames for {year_ranges(lost)}, which are "
+            f"committed from it; expected them to be mounted. If they left the archive for good, "
+            f"--gone {' '.join(map(str, lost))} erases what was made of them"
         )
 
 

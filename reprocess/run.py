@@ -32,6 +32,7 @@ from reprocess.options import (
     add_overrides,
     add_years,
     labels_of,
+    parse_option_years,
     years_of,
 )
 from reprocess.request import Request
@@ -64,6 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recompute", nargs="+", action="extend", default=[], metavar="WHAT",
         help="frames, evidence, detections, cube, all, or a label: do it again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gone", nargs="+", default=[], metavar="YEAR",
+        help="years whose frames left the archive for good: erase what was made of them",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument(
@@ -224,7 +229,14 @@ def _run(campaign: Campaign, options: argparse.Namespace, run_id: str) -> Job:
         )
     check_cluster(options.cluster)
     labels = tuple(labels_of(options) or campaign.detectors)
-    request = Request(years, labels, options.cluster, options.dry_run, tuple(options.recompute))
+    request = Request(
+        years,
+        labels,
+        options.cluster,
+        options.dry_run,
+        tuple(options.recompute),
+        gone=parse_option_years("--gone", options.gone) if options.gone else (),
+    )
     with report.ProgressLine() as progress:
         say = logging.getLogger("reprocess").info
         job = run_job(campaign, request, say, progress, run_id)

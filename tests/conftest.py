@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from reprocess import run
+from reprocess.campaign import parse_years
 from reprocess.stores.layout import YearLayout
 
 pytest_plugins = ["s3_services"]
@@ -148,12 +149,22 @@ class Tiny:
         for day, time in itertools.product(days, times):
             self.put(day, time)
 
-    def run(self, *arguments, store=None, page=False):
-        """Run the main job in this process, serially; its page only if asked for."""
+    def lost_years(self):
+        """Years of the campaign of which the archive holds no file."""
+        years = parse_years(self.document["years"])
+        return [year for year in years if not any((self.archive / str(year)).rglob("*.*"))]
+
+    def run(self, *arguments, store=None, page=False, give_up=False):
+        """Run the main job in this process, serially; its page only if asked for.
+
+        With `give_up`, years without a file were removed on purpose (`--gone`).
+        """
         out, err = io.StringIO(), io.StringIO()
         command = [str(self.file), "--json", *arguments]
         if "--cluster" not in arguments:
             command += ["--cluster", "serial"]
+        if give_up and (lost := self.lost_years()):
+            command += ["--gone", *map(str, lost)]
         if not page:  # seconds of drawing, and outside what two equal runs must agree on
             command += ["--no-report"]
         if store is not None:

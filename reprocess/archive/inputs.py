@@ -75,6 +75,12 @@ class DayInputs:
         """Whether a file was not given at all: its size and time do not tell when it will be."""
         return any(map(is_refused, self.digest))
 
+    @property
+    def all_refused(self) -> bool:
+        """Whether not one of the processed files was given."""
+        read = [digest for digest in self.digest if digest]
+        return bool(read) and all(map(is_refused, read))
+
     def hash(self) -> str:
         """Return the SHA-256 (hexadecimal) of every entry's name, time and digest.
 
@@ -281,7 +287,7 @@ def assign(
     Same time or same content as an earlier entry is a duplicate, wherever it
     would have been placed; then what lies outside the processed range; then
     `place` over the rest. Files whose bytes cannot be read have no content in
-    common with any other.
+    common with any other, and get what slots the others leave.
     """
     slot = np.full(len(inputs.entries), SURPLUS, np.int64)
     column: list[Column | None] = [None] * len(inputs.entries)
@@ -296,9 +302,12 @@ def assign(
         times.add(entry.acquired_us)
         if content:
             contents.add(content)
-    rest = np.array([i for i, found in enumerate(column) if found is None], np.int64)
-    slot[rest] = place(inputs.acquired[rest], day, campaign.cadence_s, campaign.phase_s)
-    for index in rest.tolist():
+    rest = [index for index, found in enumerate(column) if found is None]
+    empty = [index for index in rest if inputs.digest[index].startswith(UNREADABLE)]
+    for rows in (sorted(set(rest) - set(empty)), empty):
+        wanted = place(inputs.acquired[rows], day, campaign.cadence_s, campaign.phase_s)
+        slot[rows] = np.where(np.isin(wanted, slot), SURPLUS, wanted)
+    for index in rest:
         if slot[index] == SURPLUS:
             column[index] = Column.SURPLUS
     return slot, column

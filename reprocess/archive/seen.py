@@ -19,9 +19,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from reprocess.archive.catalogue import Entry
-from reprocess.archive.inputs import is_refused, read_day, tail_hash
+from reprocess.archive.inputs import UNREADABLE, DayInputs, is_refused, read_day, tail_hash
 from reprocess.campaign import Campaign
-from reprocess.errors import StoreError
+from reprocess.errors import ArchiveError, StoreError
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import (
     HALF,
@@ -144,6 +144,7 @@ class SeenDays:
         if whole and known.inputs is None:
             digests = self._unchanged(day, entries, listing)
             read = read_day(self._campaign, entries, threads, keep_bytes=False, digests=digests)
+            self._refuse_a_day_that_is_away(day, read, listing)
             wanted = windows | set(kept.tails)
             tails = {window_s: tail_hash(read, midnight, window_s) for window_s in wanted}
             kept = known = Known(read.hash(), tails, read.refused)
@@ -156,6 +157,20 @@ class SeenDays:
         if entries and kept != before:
             self.remember(day, entries, kept)
         return known
+
+    def _refuse_a_day_that_is_away(self, day: date, read: DayInputs, listing: Listing) -> None:
+        """A day of links whose disk is not mounted must not replace what was made of its frames."""
+        committed = only_fingerprint(listing.get(day_block("frames", "", day), ()))
+        if committed is None or not read.all_refused:
+            return
+        if committed[:HALF] != half_digest(read.hash()):
+            reason = next(filter(is_refused, read.digest)).removeprefix(UNREADABLE)
+            raise ArchiveError(
+                f"archive {self._campaign.archive.url}: {day} is committed, and not one of its "
+                f"{len(read.entries)} files can be opened now ({read.entries[0].file}: {reason}); "
+                f"expected the disk that they lie on to be mounted, and the right to read them. "
+                f"Files that are gone for good have to leave the archive's directories, too"
+            )
 
     def _kept(self, day: date, entries: Sequence[Entry]) -> Known:
         """What the cache holds of a day as its entries are now."""

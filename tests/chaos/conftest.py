@@ -104,7 +104,7 @@ class Scenario:
                 lock_module, "_process_started",
                 lambda pid: str(self.incarnation) if pid == os.getpid() else None,
             )  # fmt: skip
-            return self.tiny.run(*arguments, store=self.url)
+            return self.tiny.run(*arguments, store=self.url, give_up=True)
 
 
 @pytest.fixture

@@ -64,7 +64,9 @@ def test_a_day_that_an_orphan_marked_is_left_out(flickering):
     span = [(FIRST, f"{SECOND}T23")]
     assert len(tables(sweep(flickering, "diff", span))) == 1
     found = measure_noise(flickering, "diff", span, per_cell=False)
-    assert found.startswith(f"# camera epoch 20200101T000000Z: {len(TIMES) - 1} frames observed of 24, ")
+    assert found.startswith(
+        f"# camera epoch 20200101T000000Z: {len(TIMES) - 1} frames observed of 24, "
+    )
 
 
 def test_a_time_without_frames_is_refused(flickering):

@@ -395,7 +395,7 @@ class Archives(RuleBasedStateMachine):
         changed = self.tiny.document["detectors"]["diff"]["lag_s"] != lag_s
         self.tiny.document["detectors"]["diff"]["lag_s"] = lag_s
         if changed and "records/settings/diff.json" in before:
-            outcome = self.tiny.run()
+            outcome = self.tiny.run(give_up=True)
             # A killed run may have bound these very settings before it died.
             assert outcome.code in (0, 2), outcome.err
             if outcome.code == 2:
@@ -467,7 +467,7 @@ class Archives(RuleBasedStateMachine):
             self.counts["orphans"] += 1
             self.guillotine.incarnation += 1
             self._set(where, value)
-            outcome = self.tiny.run()
+            outcome = self.tiny.run(give_up=True)
             finished.append(outcome.code == 0 or outcome.err + outcome.out)
 
         finished = []
@@ -506,7 +506,7 @@ class Archives(RuleBasedStateMachine):
         self.guillotine.witness = self.books.witness
         self.guillotine.reads = self.books
         try:
-            return self.tiny.run(*arguments)
+            return self.tiny.run(*arguments, give_up="--years" not in arguments)
         finally:
             self.guillotine.witness = self.guillotine.reads = None
 

@@ -174,6 +174,12 @@ def test_empty_files_are_not_each_others_duplicates(archive):
     assert _columns(archive) == ([0, 1], [None, None])
 
 
+def test_an_empty_file_takes_no_slot_from_a_frame(archive):
+    """It is nearer the middle of minute 0, whose frame would be surplus for it."""
+    archive.write({_frame("000000"): b"1", _frame("000030"): b"", _frame("000130"): b""})
+    assert _columns(archive) == ([0, -1, 1], [None, Column.SURPLUS, None])
+
+
 def test_surplus_in_a_dense_minute(archive):
     archive.write({_frame(f"0001{s:02}"): bytes([s + 1]) for s in range(0, 60, 10)})
     archive.write({_frame("000030"): b"before", _frame("000230"): b"after"})
