@@ -209,7 +209,7 @@ def _occurrence_table(job: Job) -> str | None:
     screening = str(cube.attrs.get("cloud_screening", "none"))
     note = f"clouds screened by {screening}"
     if screening == "none":
-        note = "clouds are not screened: rates are lower bounds"
+        note = "clouds are not screened: rates are lower bounds, false detections apart"
     return f"Occurrence over all cells and MLT{simulated}; {note}\n" + _table(rows)
 
 

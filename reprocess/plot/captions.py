@@ -32,7 +32,7 @@ def screening(attributes: Mapping[Any, Any]) -> str:
     how = str(attributes.get("cloud_screening", "none"))
     text = f"cloud_screening: {how}"
     if how == "none":
-        text += " (cloudy frames count as observed): rates are lower bounds"
+        text += " (cloudy frames count as observed): rates are lower bounds, false detections apart"
     return text
 
 

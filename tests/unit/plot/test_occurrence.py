@@ -114,7 +114,7 @@ def test_the_title_says_site_years_selection_and_what_the_rates_are(tmp_path, fi
     assert "Aurora occurrence · TST · 2018, 2020" in text
     assert "Sun ≤ −15° · any Moon · aurora on ≥ 50 % of a cell" in text
     assert "cloud_screening: none" in text
-    assert "rates are lower bounds" in text
+    assert "rates are lower bounds, false detections apart" in text
     assert "SIMULATED" not in text
     assert "magnetic north up" in text
 
