@@ -65,6 +65,21 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--run", metavar="ID", help="default the last run")
     verb.set_defaults(call=_report)
 
+    verb = _add(verbs, "trace", "from a number of the cube to the frames and settings behind it")
+    add_store(verb)
+    verb.add_argument("--detector", metavar="LABEL", required=True, help="whose count")
+    verb.add_argument("--month", metavar="YYYY-MM", required=True, help="such as 2021-06")
+    verb.add_argument(
+        "--mlt", metavar="HOURS", type=float, required=True, help="in the bin that is traced"
+    )
+    verb.add_argument(
+        "--cell", metavar="N", type=int, required=True, help="index of the sky cell, from 0"
+    )
+    verb.add_argument("--frames", action="store_true", help="list every frame with its file")
+    verb.add_argument("--campaign", metavar="FILE", help="if it is not that of the last run")
+    add_overrides(verb, "--campaign")
+    verb.set_defaults(call=_trace)
+
     verb = _add(verbs, "verify", "check a store against its records; repair it")
     add_store(verb)
     add_years(verb)
@@ -248,6 +263,21 @@ def _evidence_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--store", metavar="URL", help="where the stores are; default the campaign's")
     add_access(verb)
     add_overrides(verb)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from reprocess import trace
+    from reprocess.plot.stored import Stored
+
+    campaign = None
+    if options.campaign is not None:
+        from reprocess.campaign import load_campaign
+
+        campaign = load_campaign(options.campaign, options.overrides)
+    stored = Stored(options.store, campaign, access_of(options))
+    found = trace.trace(stored, options.detector, options.month, options.mlt, options.cell)
+    print(trace.text(found, frames=options.frames))
+    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -112,6 +112,14 @@ class Detections:
             )
         return _with_shape(Detections(objects, chosen, kept, frames))
 
+    def within(self, first: date, end: date) -> Detections:
+        """Only the days from `first` on and before `end`."""
+        kept = {
+            year: {day: prints for day, prints in days.items() if first <= day < end}
+            for year, days in self.committed.items()
+        }
+        return replace(self, committed={year: days for year, days in kept.items() if days})
+
     def days(self, names: Sequence[str] = ("fraction", *PER_FRAME)) -> Iterator[Day]:
         """The committed days in order of time, a bounded number of them in memory."""
         size = max(1, READ_BYTES // (self.slots * self.n_cells))

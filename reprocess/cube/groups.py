@@ -16,20 +16,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from reprocess.campaign import Cube, FlagTable, StoreAccess
-from reprocess.cube.committed import Detections, Exposures
+from reprocess.cube.chosen import Chosen
+from reprocess.cube.committed import Detections
 from reprocess.cube.count import (
     OUTCOMES,
     Counter,
     fraction_min,
-    mlt_bin_index,
-    mlt_bin_of_cells,
     mlt_bounds,
-    own_mlt_offset_h,
 )
 from reprocess.cube.open import with_rates
-from reprocess.cube.selection import attributes, cells_left_out, select
+from reprocess.cube.selection import attributes
 from reprocess.cube.tables import GroupKeys, GroupTable, as_table, month_table, table_of
-from reprocess.detectors.detector import FRACTION_UNOBSERVED
 from reprocess.errors import ConfigurationError
 from reprocess.stores.layout import NOT_ACQUIRED_US
 from reprocess.stores.objects import ObjectStore, open_objects
@@ -126,6 +123,10 @@ def count_occurrence(
         len(table.keys),
     )
     selection = Cube(
+        mlt=mlt,
+        mlt_elevation_min_deg=mlt_elevation_min_deg,
+        mlt_bins=mlt_bins,
+        mlt_centred=mlt_centred,
         sun_elevation_max_deg=sun_elevation_max_deg,
         moon_elevation_max_deg=moon_elevation_max_deg,
         moon_illuminated_max=moon_illuminated_max,
@@ -135,38 +136,9 @@ def count_occurrence(
         gain_range=gain_range,
         flags=tuple(flags),
         cell_fraction_min=cell_fraction_min,
-        mlt=mlt,
-        mlt_elevation_min_deg=mlt_elevation_min_deg,
     )
-    left_out = np.zeros(source.n_cells, np.bool_)
-    if cell_elevation_min_deg > 0:
-        left_out = cells_left_out(selection, source.cells["cell_zenith_bounds"][1][:, 1])
-    offset = _own_mlt(source, mlt_elevation_min_deg) if mlt == "cell" and by_mlt else None
-    exposures = Exposures(source) if exposure_range_s or gain_range else None
-    for day in source.days():
-        frame = day.frames()
-        exposed = None if exposures is None else exposures.read(day.day, frame["acquired"])
-        # The fill value of `acquired` is NaT, which has no group.
-        times = frame["acquired"].view("datetime64[us]")
-        selected = select(
-            selection,
-            times,
-            frame["sun_elevation"],
-            frame["moon_elevation"],
-            None if exposed is None else exposed.exposure_s,
-            None if exposed is None else exposed.gain,
-        )
-        group = table.codes(times)
-        if not by_mlt:
-            mlt_bin = np.zeros(len(times), dtype=np.int16)
-        elif offset is None:
-            mlt_bin = mlt_bin_index(frame["mlt"], mlt_bins, mlt_centred)
-        else:
-            mlt_bin = mlt_bin_of_cells(frame["mlt"], offset, mlt_bins, mlt_centred)
-        fractions = {
-            label: _without(values["fraction"], left_out) for label, values in day.values.items()
-        }
-        counter.add_day(group, mlt_bin, selected, fractions)
+    for day in Chosen(source, selection, by_mlt=by_mlt).days():
+        counter.add_day(table.codes(day.times), day.mlt_bin, day.selected, day.fractions)
     coordinates: dict[str, Any] = {
         "outcome": list(OUTCOMES),
         "group": table.keys,
@@ -190,23 +162,6 @@ def count_occurrence(
         },
     )
     return with_rates(dataset)
-
-
-def _without(fraction: NDArray[np.uint8], cells: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The fractions, those of some cells not observed."""
-    return np.where(cells, np.uint8(FRACTION_UNOBSERVED), fraction) if cells.any() else fraction
-
-
-def _own_mlt(source: Detections, elevation_min_deg: float) -> NDArray[np.float64]:
-    """Each cell's MLT minus the station's, from the detections' own coordinates."""
-    if not {"cell_mlt_offset_h", "cell_zenith_deg"} <= set(source.cells):
-        raise ConfigurationError(
-            f"{source.objects.url}: detections without cell_mlt_offset_h, made by a version before "
-            f"0.2, cannot be counted by the cells' own MLT; run the campaign again"
-        )
-    return own_mlt_offset_h(
-        source.cells["cell_mlt_offset_h"][1], source.cells["cell_zenith_deg"][1], elevation_min_deg
-    )
 
 
 def _compared(compare: Sequence[str] | None, labels: Sequence[str]) -> Sequence[str]:

@@ -5,11 +5,11 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole_year import count_year
 
 from reprocess.cube.count import (
     OUTCOMES,
     Counter,
-    count_year,
     fraction_min,
     mlt_bin_index,
     mlt_bin_of_cells,

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from whole_year import count_year
 
 from reprocess.cube import committed, groups
-from reprocess.cube.count import count_year
 from reprocess.cube.groups import count_occurrence
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.stores.days import DayWriter
