@@ -15,11 +15,12 @@ from reprocess.errors import LockHeld, StoreError
 from reprocess.execute import Execution
 from reprocess.history import Job
 from reprocess.ledger import ledger_of_day
-from reprocess.plan import Plan
+from reprocess.plan import Plan, Reason
 from reprocess.stores.lock import Heartbeat, Lock, acquire, guard, holder
 from reprocess.stores.metadata import damaged_metadata
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import (
+    HALF,
     Block,
     Listing,
     Records,
@@ -55,22 +56,51 @@ def committed_days(
     return dict(sorted(days.items()))
 
 
-def cube_is_stale(
+def plan_cube(job: Job, objects: ObjectStore, listing: Listing) -> dict[int, Reason]:
+    """Years of the cube that a run has to count, and why, before its tasks are done.
+
+    A year whose detections come out of their tasks as they were counted is left as it is.
+    """
+    found = {b.year for b in listing if b.stage in ("detections", "cube")}
+    planned: dict[int, Reason] = {}
+    for year in sorted(found | {*job.plan.years}):
+        tasks = job.plan.of_year(year)
+        days = committed_days(job.campaign, job.plan, None, year)
+        reason: Reason | None
+        if all(task.erase for task in tasks):
+            reason = why_count(job, objects, listing, year, days)
+        else:
+            reason = Reason.PARENT if cube_block(year) in listing else Reason.NEW
+        if reason is not None:
+            planned[year] = reason
+    return planned
+
+
+def why_count(
     job: Job, objects: ObjectStore, listing: Listing, year: int, days: dict[str, dict[str, str]]
-) -> bool:
-    """Whether a year of the cube is not known to be counted from these days' detections."""
+) -> Reason | None:
+    """Why a year of the cube is not known to be counted from these days' detections, if it is not.
+
+    The reasons are those of a day's blocks, found in the same way.
+    """
     block = cube_block(year)
     found = listing.get(block, [])
-    if not days and not found:
-        return False
-    asked = "cube" in job.request.recompute and year in job.request.years
-    if asked or found != [stages.cube_fingerprint(job.campaign, days)]:
-        return True
+    if not days:
+        return Reason.REMOVED if found else None
+    if not found:
+        return Reason.NEW
+    if only_fingerprint(found) is None:
+        return Reason.INTERRUPTED
+    if "cube" in job.request.recompute and year in job.request.years:
+        return Reason.RECOMPUTE
+    wanted = stages.cube_fingerprint(job.campaign, days)
+    if found[0] != wanted:
+        return Reason.SETTINGS if found[0][:HALF] == wanted[:HALF] else Reason.INPUTS
     try:
         Records(objects).read(block, found[0])
     except StoreError:
-        return True  # it says what was counted: without it the counts are not vouched for
-    return False
+        return Reason.INTERRUPTED  # without what says what was counted nobody vouches for it
+    return None
 
 
 def publish_years(
@@ -87,13 +117,14 @@ def publish_years(
     stale = {
         year: days
         for year in sorted(locks)
-        if cube_is_stale(
+        if why_count(
             job,
             objects,
             listing,
             year,
             days := committed_days(campaign, job.plan, job.execution, year),
         )
+        is not None
     }
     if not stale and not (locks and _cube_is_damaged(objects)):
         return

@@ -17,7 +17,7 @@ from reprocess.cube.publish import Published
 from reprocess.detectors.runtimes import available_cores
 from reprocess.errors import ConfigurationError, StoreError
 from reprocess.execute import Execution
-from reprocess.plan import Plan
+from reprocess.plan import Plan, Reason
 from reprocess.request import Request
 from reprocess.runlog import RunLog
 from reprocess.stores.objects import ObjectStore
@@ -48,6 +48,7 @@ class Job:
 
     Attributes
     ----------
+    cube : years of the cube that were planned to be counted, and why
     held : years that another run is writing, and who
     damaged : blocks whose stored bytes are not those of their record
     ledger : frames by column, by year
@@ -59,6 +60,7 @@ class Job:
     request: Request
     catalogue: Catalogue
     plan: Plan
+    cube: dict[int, Reason] = field(default_factory=dict)
     execution: Execution = field(default_factory=Execution)
     published: list[Published] = field(default_factory=list)
     held: dict[int, str] = field(default_factory=dict)
@@ -69,6 +71,11 @@ class Job:
     error: str | None = None
     started: float = field(default_factory=time.time)
     expected_frames_per_s: float | None = None
+
+    @property
+    def years(self) -> tuple[int, ...]:
+        """The years that the run has to do with: the plan's, then others that are only counted."""
+        return (*self.plan.years, *sorted(set(self.cube) - set(self.plan.years)))
 
     @property
     def complete(self) -> bool:

@@ -14,7 +14,7 @@ from reprocess.archive.headers import HeaderTimes
 from reprocess.archive.seen import SeenDays
 from reprocess.campaign import Campaign, Fcn
 from reprocess.clusters.open import check_walltime, open_executor, runs_here
-from reprocess.cube_years import committed_days, cube_is_stale, publish_years
+from reprocess.cube_years import plan_cube, publish_years
 from reprocess.detectors.runtimes import require_runtime
 from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable
 from reprocess.execute import Progress, execute
@@ -81,6 +81,7 @@ def run_job(
     if request.days is not None:
         plan = only_days(plan, request.days, listing)
     job = Job(run_id or new_run_id(), campaign, request, catalogue, plan)
+    job.cube = plan_cube(job, objects, listing)
     job.expected_frames_per_s = last_number(objects, "frames_per_s")
     _check_longest_block(job, objects)
     if request.dry_run:
@@ -163,13 +164,7 @@ def _lock_years(
     for year in sorted(busy | counted | set(job.request.years)):
         if not (
             year in busy
-            or cube_is_stale(
-                job,
-                objects,
-                listing,
-                year,
-                committed_days(job.campaign, job.plan, None, year),
-            )
+            or year in job.cube
             or (
                 marked
                 and any(

@@ -86,17 +86,22 @@ class CheckLine:
 
 
 def plan_table(job: Job) -> str:
-    """The plan, by year: tasks by reason, frames, and the time it may take."""
-    rows = [("year", "days to do", "up to date", "frames", "because")]
-    for year in job.plan.years:
+    """The plan, by year: tasks by reason, frames, why it is counted, and the time it may take."""
+    rows = [("year", "days to do", "up to date", "frames", "because", "cube")]
+    for year in job.years:
         tasks = job.plan.of_year(year)
         because = ", ".join(f"{n} {reason}" for reason, n in job.plan.by_reason(year).items())
         skipped = sum(day.year == year for day in job.plan.skipped)
         frames = sum(len(task.entries) for task in tasks)
-        rows.append((str(year), str(len(tasks)), str(skipped), str(frames), because or "-"))
+        rows.append(
+            (str(year), str(len(tasks)), str(skipped), str(frames), because or "-",
+             job.cube.get(year, "-"))
+        )  # fmt: skip
     frames = sum(len(task.entries) for task in job.plan.tasks)
     if not job.plan.tasks:
-        estimate = "nothing to do"
+        estimate = (
+            "no image is read: the cube is counted from detections" if job.cube else "nothing to do"
+        )
     elif job.expected_frames_per_s:
         estimate = (
             f"about {_duration(frames / job.expected_frames_per_s)} for {frames} frames at the "
@@ -105,6 +110,7 @@ def plan_table(job: Job) -> str:
     else:
         estimate = f"{frames} frames; no earlier run in this store to estimate the time from"
     stages: Counter[str] = Counter(b.stage for task in job.plan.tasks for b in task.todo)
+    stages.update("cube" for _ in job.cube)
     blocks = ", ".join(f"{n} {stage}" for stage, n in stages.items())
     return "\n".join([_table(rows), f"blocks: {blocks or 'none'}", estimate])
 
@@ -139,7 +145,7 @@ def json_line(job: Job, page: str | None = None) -> str:
     """The run, and where its page is, as one line of JSON; the keys are in docs/rerun.md."""
     seconds = job.execution.seconds
     years: dict[str, Any] = {}
-    for year in job.plan.years:
+    for year in job.years:
         tasks = job.plan.of_year(year)
         years[str(year)] = {
             "done": sum(task.day in job.execution.results for task in tasks),
@@ -147,6 +153,7 @@ def json_line(job: Job, page: str | None = None) -> str:
             "failed": sum(day.year == year for day in job.execution.failures),
             "to_do": len(tasks),
             "by_reason": job.plan.by_reason(year),
+            "cube": job.cube.get(year),
             "ledger": job.ledger.get(year, {}),
             "frames_catalogued": job.catalogued(year),
             **({"held": job.held[year]} if year in job.held else {}),

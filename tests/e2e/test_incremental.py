@@ -297,6 +297,66 @@ def test_dry_run_of_a_change_writes_nothing(done, frame_bytes):
     assert {p: p.read_bytes() for p in done.store.rglob("*") if p.is_file()} == before
 
 
+def published_years(tiny):
+    """Years of the cube that the last run counted."""
+    runs = max(tiny.store.glob("runs/2*/run.json"), key=lambda p: p.stat().st_mtime_ns)
+    return {int(year) for year in json.loads(runs.read_text())["published"]}
+
+
+def change_a_frame(done, frame_bytes):
+    done.put("2021-12-30", "00:10", frame_bytes(1))
+
+
+def change_the_bins(done, _):
+    done.document["cube"]["mlt_bins"] = 24
+
+
+def change_a_flag(done, _):
+    table = done.root / "flags.csv"
+    done.document["cube"]["flags"] = [
+        {"table": str(table), "reject": ["cloudy"], "unknown": "keep"}
+    ]
+    table.write_text("start,end,flag\n2022-01-01T00:00,2022-01-01T12:00,cloudy\n")
+    assert done.run().code == 0
+    table.write_text("start,end,flag\n2022-01-01T00:00,2022-01-02T12:00,cloudy\n")
+
+
+def change_nothing(_done, _):
+    pass
+
+
+def lose_a_count(done, _):
+    for record in done.store.glob("records/2022/cube/*"):
+        record.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "planned"),
+    [
+        (change_nothing, "", {}),
+        (change_the_bins, "--years 2021", {2021: "settings changed", 2022: "settings changed"}),
+        (change_a_flag, "", {2021: "settings changed", 2022: "settings changed"}),
+        (change_nothing, "--recompute cube --years 2022", {2022: "recompute asked"}),
+        (change_a_frame, "", {2021: "parent redone"}),
+        (lose_a_count, "--years 2021", {2022: "new"}),
+    ],
+)
+def test_a_dry_run_tells_which_years_of_the_cube_are_counted_and_why(
+    done, frame_bytes, change, arguments, planned
+):
+    change(done, frame_bytes)
+
+    told = done.run("--dry-run", *arguments.split())
+
+    assert {y: why for y, why in told.years("cube").items() if why} == planned
+    lines = {line.split()[0]: line for line in told.out.splitlines() if line[:2] == "20"}
+    assert all(lines[str(year)].endswith(why) for year, why in planned.items())
+    assert (f"{len(planned)} cube" in told.out) == bool(planned)
+    assert ("nothing to do" in told.out) == (not planned)
+    done.run(*arguments.split())
+    assert published_years(done) == set(planned)
+
+
 def test_a_removed_day_is_erased(done):
     shutil.rmtree(done.path("2021-12-31", "00:00").parent)
 
