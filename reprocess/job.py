@@ -25,6 +25,7 @@ from reprocess.plan import Task, only_days, plan_archive
 from reprocess.request import (
     Request,
     check_settings,
+    check_thresholds,
     open_port_warning,
     recomputed,
     refuse_lost_years,
@@ -62,6 +63,7 @@ def run_job(
     objects = open_objects(campaign.store, campaign.store_access)
     records = Records(objects)
     settings = check_settings(campaign, request, records, say)
+    check_thresholds(campaign, request)
     say(f"archive {campaign.archive.url}: listing {year_ranges(request.years)}")
     headers = HeaderTimes(campaign.archive, objects)
     catalogue = Catalogue()

@@ -102,6 +102,25 @@ def check_settings(
     return changed
 
 
+def check_thresholds(campaign: Campaign, request: Request) -> None:
+    """Refuse a detector whose threshold cannot be had for a camera epoch of the years asked for.
+
+    Its evidence would be made at full cost, and every day of it would fail.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    epochs = sorted({i for year in request.years for i in stages.epochs_in(campaign, year)})
+    for label in request.labels:
+        detector = stages.detector_of(campaign, label)
+        for index in epochs:
+            try:
+                detector.detection_settings(campaign.camera[index])
+            except ConfigurationError as error:
+                raise ConfigurationError(f"camera.{index}: {error}") from error
+
+
 def _made_with(campaign: Campaign, name: str, listing: Listing) -> bool:
     """Tell whether all that is committed of the frames or a label has the campaign's settings."""
     for block, found in listing.items():

@@ -103,14 +103,16 @@ class DifferenceDetector:
         if settings.threshold_dn is not None:
             return {**rule, "threshold_dn": settings.threshold_dn}
         noise = epoch.noise
-        where = f"camera.N.noise, for the camera epoch N valid from {epoch.name}"
+        where = f"noise of the camera epoch valid from {epoch.name}"
+        threshold = f"detectors.{self.label}.threshold_dn, which takes the place of k_sigma"
         remedy = (
-            f"`reprocess noise` estimates it from aurora-free frames, "
-            f"or set detectors.{self.label}.threshold_dn"
+            f"run with {threshold}; from such a run `reprocess noise` estimates the noise on "
+            f"frames without aurora"
         )
         if noise is None:
             raise ConfigurationError(
-                f"{where}: missing; detectors.{self.label}.k_sigma is a multiple of it; {remedy}"
+                f"{where}: found none, expected red_dn and green_dn, since "
+                f"detectors.{self.label}.k_sigma is a multiple of them; {remedy}"
             )
         levels = {"red_dn": noise.red_dn, "green_dn": noise.green_dn}
         for key, value in levels.items():

@@ -258,6 +258,33 @@ def test_a_wrong_setting_is_named(stills, setting, says):
     assert not stills.store.exists()
 
 
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+@pytest.mark.parametrize("noise", [None, {"red_dn": 1.0}])
+def test_a_threshold_in_noise_that_is_not_known_is_refused_before_the_work(
+    stills, noise, arguments
+):
+    """Every day failed for it, at its end, when its frames and evidence had been made."""
+    known = {"red_dn": 1.0, "green_dn": 1.0}
+    first, camera = stills.document["camera"][0], stills.document["camera"]
+    first["noise"] = known
+    camera.append({**first, "valid_from": "2021-06-01T00:00:00Z", "noise": noise})
+    camera.append({**first, "valid_from": "2022-06-01T00:00:00Z", "noise": None})  # not run
+    difference = stills.document["detectors"]["diff"]
+    difference |= {"k_sigma": 5, "threshold_dn": None}
+
+    outcome = stills.run(*arguments)
+
+    assert outcome.code == 2
+    for text in ("camera.1: noise", "20210601", "`reprocess noise`", "detectors.diff.threshold_dn"):
+        assert text in outcome.err
+    assert not stills.store.exists()
+    assert stills.run("--detectors", "fcn", "--dry-run").code == 0
+    difference["threshold_dn"] = 5
+    assert stills.run("--dry-run").code == 0
+    difference["threshold_dn"], camera[1]["noise"] = None, known
+    assert stills.run("--dry-run").code == 0
+
+
 def test_an_unknown_key_in_the_file_names_the_file(stills):
     stills.document["cadense_s"] = 60
 
