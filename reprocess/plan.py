@@ -266,7 +266,7 @@ class _Planner:
                     self.need_archive.add(year)
                     continue
                 committed[block] = evidence
-                self._judge_detections(label, day, evidence, todo, committed)
+                self._judge_detections(label, day, evidence, todo, committed, again=False)
             if todo:
                 self.tasks.append(Task(day, (), (), todo, committed))
 
@@ -355,7 +355,8 @@ class _Planner:
         ):
             collected[block] = Reason.SETTINGS
         if evidence is not None:
-            self._judge_detections(label, day, evidence, collected, committed)
+            again = mine and "detections" in self.recompute
+            self._judge_detections(label, day, evidence, collected, committed, again=again)
         elif mine:
             stale = day_block("detections", label, day)
             todo[stale] = Reason.PARENT if stale in self.listing else Reason.NEW
@@ -367,10 +368,11 @@ class _Planner:
         evidence: str,
         todo: dict[Block, Reason],
         committed: dict[Block, str],
+        *,
+        again: bool,
     ) -> None:
         block = day_block("detections", label, day)
         wanted = stages.detections_fingerprint(self.campaign, label, day, evidence)
-        again = "detections" in self.recompute and label in self.labels
         self._judge(block, wanted, todo, committed, again=again)
 
     def _judge(

@@ -370,6 +370,17 @@ def test_a_new_threshold_reaches_the_committed_years_without_their_archive(
     assert derived[0].committed[evidence] == two_years.listing[evidence][0]
 
 
+def test_detections_are_asked_for_again_in_the_selected_years_only(two_years, small_campaign):
+    plan = two_years.plan(years=(2021,), recompute=["detections"])
+    assert reasons(plan) == {
+        OTHER_YEAR: {"detections diff": Reason.RECOMPUTE, "detections fast": Reason.RECOMPUTE}
+    }
+    assert day_block("detections", "diff", FIRST) in plan.committed
+    changed = small_campaign(detectors__diff__threshold_dn=7.0)
+    plan = two_years.plan(campaign=changed, years=(2021,), recompute=["detections"])
+    assert reasons(plan)[FIRST] == {"detections diff": Reason.SETTINGS}
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"camera__0__lens__north_deg": 25}, {"detectors__diff__sky_shift_max_dn": 9.0},
