@@ -80,6 +80,8 @@ class Job:
     @property
     def complete(self) -> bool:
         """Whether everything that was asked for is committed."""
+        if self.request.dry_run:
+            return not (self.plan.tasks or self.cube or self.damaged)
         return not (
             self.execution.failures or self.held or self.damaged or self.interrupted or self.error
         )

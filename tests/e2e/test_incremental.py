@@ -284,6 +284,7 @@ def test_dry_run_writes_nothing(tiny):
     assert outcome.code == 0
     assert "1 new" in outcome.out
     assert outcome.years("to_do") == {2021: 1, 2022: 0}
+    assert outcome.report["complete"] is False
     assert not tiny.store.exists()
 
 
@@ -353,6 +354,7 @@ def test_a_dry_run_tells_which_years_of_the_cube_are_counted_and_why(
     assert all(lines[str(year)].endswith(why) for year, why in planned.items())
     assert (f"{len(planned)} cube" in told.out) == bool(planned)
     assert ("nothing to do" in told.out) == (not planned)
+    assert told.report["complete"] == (not planned)
     done.run(*arguments.split())
     assert published_years(done) == set(planned)
 

@@ -523,9 +523,7 @@ def test_k_sigma_uses_the_epochs_own_noise_by_cell(campaign):
 @pytest.mark.parametrize("noise", [None, Noise(), Noise(red_dn=1.0)])
 def test_missing_noise_names_the_key_and_the_command(campaign, noise):
     detector = detector_of()
-    with pytest.raises(
-        ConfigurationError, match=r"noise of .*20180101.*`reprocess noise`"
-    ):
+    with pytest.raises(ConfigurationError, match=r"noise of .*20180101.*`reprocess noise`"):
         detector.detection_settings(epoch_of(noise))
     campaign.camera = (epoch_of(noise),)
     with pytest.raises(ConfigurationError, match="noise"):
