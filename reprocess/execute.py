@@ -40,6 +40,11 @@ class Execution:
     def n_frames(self) -> int:
         return sum(result.n_frames for result in self.results.values())
 
+    @property
+    def frames_per_s(self) -> float | None:
+        """Frames over wall time; None if none was processed, since deriving has no such rate."""
+        return self.n_frames / self.seconds if self.n_frames and self.seconds else None
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -154,7 +154,7 @@ def _document(job: Job) -> dict[str, Any]:
         "seconds_by_day": {d.isoformat(): dict(r.seconds) for d, r in results},
         "ledger_by_day": {d.isoformat(): dict(r.ledger) for d, r in results if r.ledger},
         "unfinished": {task.day.isoformat(): len(task.entries) for task in unfinished},
-        "frames_per_s": job.execution.n_frames / seconds if seconds else None,
+        "frames_per_s": job.execution.frames_per_s,
         "block_s_per_frame": pace(job.execution),
         "failures": {d.isoformat(): text for d, text in sorted(job.execution.failures.items())},
         "published": {p.year: {"fingerprint": p.fingerprint, "days": p.n_days}

@@ -84,7 +84,8 @@ def run_job(
         plan = only_days(plan, request.days, listing)
     job = Job(run_id or new_run_id(), campaign, request, catalogue, plan)
     job.cube = plan_cube(job, objects, listing)
-    job.expected_frames_per_s = last_number(objects, "frames_per_s")
+    if plan.frames_to_read():
+        job.expected_frames_per_s = last_number(objects, "frames_per_s")
     _check_longest_block(job, objects)
     if request.dry_run:
         _fill_ledger(job, records, listing)
@@ -251,7 +252,7 @@ def _fill_ledger(job: Job, records: Records, listing: Listing) -> None:
 
 def _check_longest_block(job: Job, objects: ObjectStore) -> None:
     """Refuse a cluster on which the largest day would not end well inside a job's walltime."""
-    heavy = [t for t in job.plan.tasks if any(b.stage in ("frames", "evidence") for b in t.todo)]
+    heavy = [task for task in job.plan.tasks if task.reads_frames]
     if heavy:
         largest = max(heavy, key=lambda task: len(task.entries))
         pace = last_number(objects, "block_s_per_frame", cluster=job.request.cluster)

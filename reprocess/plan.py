@@ -64,6 +64,11 @@ class Task:
         """The first stale stage's reason, which is why the day runs at all."""
         return next(iter(self.todo.values()))
 
+    @property
+    def reads_frames(self) -> bool:
+        """Whether its frames are looked at, out of the archive or out of the store."""
+        return not self.erase and any(b.stage in ("frames", "evidence") for b in self.todo)
+
     def labels(self, stage: str) -> tuple[str, ...]:
         """Labels whose block of a stage is stale."""
         return tuple(block.label for block in self.todo if block.stage == stage)
@@ -88,6 +93,11 @@ class Plan:
 
     def of_year(self, year: int) -> tuple[Task, ...]:
         return tuple(task for task in self.tasks if task.day.year == year)
+
+    def frames_to_read(self, year: int | None = None) -> int:
+        """Catalogued frames of the tasks, of one year or of all, that look at them."""
+        tasks = self.tasks if year is None else self.of_year(year)
+        return sum(len(task.entries) for task in tasks if task.reads_frames)
 
     def by_reason(self, year: int) -> dict[str, int]:
         """Number of tasks for each reason."""

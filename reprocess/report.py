@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -43,21 +44,27 @@ class ProgressLine:
             self._bar.close()
 
     def __call__(self, progress: Progress) -> None:
-        rate = progress.frames / progress.seconds if progress.seconds else 0.0
+        rate = _rate(progress)
         if self._on_terminal:
             if self._bar is None:
                 self._bar = tqdm(total=progress.total, unit="day", file=sys.stderr)
-            self._bar.set_postfix_str(f"{rate:.1f} frames/s")
+            self._bar.set_postfix_str(rate)
             self._bar.update(progress.done - self._bar.n)
         else:
             left_s = progress.seconds / progress.done * (progress.total - progress.done)
             log.info(
-                "%s %s, day %d of %d, %.1f frames/s, %.0f s left",
+                "%s %s, day %d of %d, %s, %s left",
                 progress.task.day, "failed" if progress.error else "done",
-                progress.done, progress.total, rate, left_s,
+                progress.done, progress.total, rate, _duration(math.ceil(left_s)),
             )  # fmt: skip
         if progress.error:
             log.error("%s failed: %s", progress.task.day, progress.error)
+
+
+def _rate(progress: Progress) -> str:
+    """Frames a second; days a second as long as no frame was looked at, as where days are derived."""
+    n, unit = (progress.frames, "frames") if progress.frames else (progress.done, "days")
+    return f"{n / progress.seconds:.1f} {unit}/s" if progress.seconds else f"{n} {unit}"
 
 
 class CheckLine:
@@ -87,25 +94,25 @@ class CheckLine:
 
 def plan_table(job: Job) -> str:
     """The plan, by year: tasks by reason, frames, why it is counted, and the time it may take."""
-    rows = [("year", "days to do", "up to date", "frames", "because", "cube")]
+    rows = [("year", "days to do", "up to date", "frames to read", "because", "cube")]
     for year in job.years:
         tasks = job.plan.of_year(year)
         because = ", ".join(f"{n} {reason}" for reason, n in job.plan.by_reason(year).items())
         skipped = sum(day.year == year for day in job.plan.skipped)
-        frames = sum(len(task.entries) for task in tasks)
+        frames = job.plan.frames_to_read(year)
         rows.append(
             (str(year), str(len(tasks)), str(skipped), str(frames), because or "-",
              job.cube.get(year, "-"))
         )  # fmt: skip
-    frames = sum(len(task.entries) for task in job.plan.tasks)
-    if not job.plan.tasks:
-        estimate = (
-            "no image is read: the cube is counted from detections" if job.cube else "nothing to do"
-        )
+    frames = job.plan.frames_to_read()
+    if not (job.plan.tasks or job.cube):
+        estimate = "nothing to do"
+    elif not frames:
+        estimate = "no image is read and no network is run"
     elif job.expected_frames_per_s:
         estimate = (
             f"about {_duration(frames / job.expected_frames_per_s)} for {frames} frames at the "
-            f"{job.expected_frames_per_s:.1f} frames/s of the last run"
+            f"{job.expected_frames_per_s:.1f} frames/s of the last run that read some"
         )
     else:
         estimate = f"{frames} frames; no earlier run in this store to estimate the time from"
@@ -130,20 +137,21 @@ def summary(job: Job) -> str:
     parts += _listed("damaged blocks, not counted", {str(b): t for b, t in job.damaged.items()})
     if job.interrupted:
         parts.append("interrupted: what is committed stays, run again to go on")
-    seconds = job.execution.seconds
     done = len(job.execution.results)
+    pace = ""
+    if done:
+        rate = job.execution.frames_per_s
+        pace = f", {rate:.1f} frames/s over " if rate else ", in "
+        pace += _duration(job.execution.seconds)
     parts.append(
-        f"{done} days done, {len(job.plan.skipped)} up to date"
-        + (f", {job.execution.n_frames / seconds:.1f} frames/s over {_duration(seconds)}"
-           if seconds and done else "")
-        + f". Stores: {job.campaign.store}"
-    )  # fmt: skip
+        f"{done} days done, {len(job.plan.skipped)} up to date{pace}. Stores: {job.campaign.store}"
+    )
     return "\n\n".join(parts)
 
 
 def json_line(job: Job, page: str | None = None) -> str:
     """The run, and where its page is, as one line of JSON; the keys are in docs/rerun.md."""
-    seconds = job.execution.seconds
+    rate = job.execution.frames_per_s
     years: dict[str, Any] = {}
     for year in job.years:
         tasks = job.plan.of_year(year)
@@ -170,7 +178,7 @@ def json_line(job: Job, page: str | None = None) -> str:
             },
             "occurrence": f"{store}/occurrence.zarr",
         },
-        "frames_per_s": round(job.execution.n_frames / seconds, 3) if seconds else None,
+        "frames_per_s": None if rate is None else round(rate, 3),
         "archive": {
             "files": job.catalogue.n_files,
             "not_frames": len(job.catalogue.ignored),

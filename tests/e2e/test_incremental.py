@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -181,11 +182,21 @@ def test_counting_otherwise_reads_no_image(done, no_images, monkeypatch, key, va
     ("label", "key", "value"),
     [("fcn", "threshold", 0.4), ("diff", "threshold_dn", 12.0), ("diff", "combine", "or")],
 )
-def test_another_threshold_reads_no_image(done, no_images, monkeypatch, label, key, value):
+def test_another_threshold_reads_no_image(done, no_images, monkeypatch, caplog, label, key, value):
+    """Nor is it told of by the rate at which frames are processed."""
     done.document["detectors"][label][key] = value
     no_images()
 
+    told = done.run("--dry-run", "--years", "2022")
     outcome = done.run()
+
+    assert "no image is read" in told.out
+    assert "frames/s" not in told.out + outcome.out + caplog.text
+    assert re.search(r"day 2 of 4, \d+\.\d days/s, \d+ s left", caplog.text)
+    assert [line.split()[:4] for line in told.out.splitlines() if line[:2] == "20"] == [
+        ["2022", "2", "0", "0"], ["2021", "2", "0", "0"]
+    ]  # fmt: skip
+    assert outcome.report["frames_per_s"] is None
 
     monkeypatch.undo()
     assert outcome.code == 0, outcome.err
@@ -295,6 +306,7 @@ def test_dry_run_of_a_change_writes_nothing(done, frame_bytes):
     outcome = done.run("--dry-run")
 
     assert "1 inputs changed" in outcome.out
+    assert re.search(r"about .* for 4 frames at the .* frames/s of the last run", outcome.out)
     assert {p: p.read_bytes() for p in done.store.rglob("*") if p.is_file()} == before
 
 
