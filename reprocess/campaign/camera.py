@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Literal
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from reprocess.campaign.lens import LensKind
 from reprocess.campaign.section import Settings
+
+FIRST_YEAR = 1900
+"""No all-sky camera is older; the first epoch's year begins the cube's time axis."""
+
+
+def _written_out(value: Any) -> Any:
+    # Pydantic takes numbers, and text of digits, for seconds since 1970: 2021 for half an hour.
+    if isinstance(value, date) or (
+        isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value.strip())
+    ):
+        return value
+    raise ValueError("a UTC time such as 2021-01-01T00:00:00Z")
+
+
+def _utc(value: datetime) -> datetime:
+    if value.year < FIRST_YEAR:
+        raise ValueError(f"a time from {FIRST_YEAR} on, such as 2021-01-01T00:00:00Z")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+UtcTime = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_utc)]
 
 
 class Site(Settings):
@@ -42,8 +64,8 @@ class Noise(Settings):
 class CameraEpoch(Settings):
     """One state of the camera: valid from a time until the next epoch begins, or `valid_until`."""
 
-    valid_from: datetime
-    valid_until: datetime | None = Field(
+    valid_from: UtcTime
+    valid_until: UtcTime | None = Field(
         default=None,
         description="frames from then to the next epoch are outside; default: no such gap",
     )
@@ -106,13 +128,6 @@ class CameraEpoch(Settings):
         if white <= self.black_level:
             raise ValueError(f"white_level ({white:g}) above black_level ({self.black_level:g})")
         return self
-
-    @field_validator("valid_from", "valid_until")
-    @classmethod
-    def _utc(cls, value: datetime | None) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
     @field_validator("horizon")
     @classmethod

@@ -110,6 +110,23 @@ def test_an_unknown_key_unlike_any_other_gets_no_suggestion(campaign_document):
         ("archive__bits", 12, r"archive.bits: found 12, expected 8 or 16"),
         ("archive__bits", 16, r"white_level at least 256 counts above black_level"),
         ("archive__time", "mtime", r"archive.time: found 'mtime', expected 'name', 'header' or"),
+        (
+            "camera__0__valid_from",
+            2021,
+            r"camera.0.valid_from: found 2021, expected a UTC",
+        ),
+        (
+            "camera__0__valid_from",
+            -1,
+            r"camera.0.valid_from: found -1, expected .*2021-01-01",
+        ),
+        ("camera__0__valid_from", "20210101", r"camera.0.valid_from: found '20210101', expected a"),
+        (
+            "camera__0__valid_from",
+            "0221-01-01",
+            r"camera.0.valid_from: .* a time from 1900",
+        ),
+        ("camera__0__valid_until", 2021.5, r"camera.0.valid_until: found 2021.5, expected a UTC"),
         ("camera__0__time_stamps", "start", r"exposure_s, since time_stamps: start"),
         ("camera__0__white_level", 300, r"white_level up to 255, since archive.bits is 8"),
         ("camera__0__black_level", 255, r"white_level \(255\) above black_level \(255\)"),

@@ -63,6 +63,23 @@ def test_what_a_file_may_do():
     assert parse_yaml("", "test") is None
 
 
+@pytest.mark.parametrize("text", ["+12:00", "-03:30", "1:00", "190:20:30.15"])
+def test_what_looks_like_base_60_is_text(text):
+    assert parse_yaml(f"a: {text}", "test") == {"a": text}
+
+
+def test_a_zone_needs_no_quotes(tmp_path, campaign_document):
+    import yaml
+
+    document = campaign_document()
+    document["archive"]["timezone"] = "ZONE"
+    path = tmp_path / "campaign.yaml"
+    path.write_text(yaml.safe_dump(document).replace("ZONE", "+12:00"))
+    assert load_campaign(path).archive.timezone == "+12:00"
+    with pytest.raises(ConfigurationError, match="cadence_s: found '1:00', expected"):
+        load_campaign(path, ["cadence_s=1:00"])
+
+
 def test_a_file_without_end(tmp_path):
     link = tmp_path / "campaign.yaml"
     link.symlink_to("/dev/zero")
