@@ -286,8 +286,9 @@ def _verify(options: argparse.Namespace) -> int:
 
     from reprocess.campaign import load_campaign
     from reprocess.report import CheckLine, ProgressLine
-    from reprocess.verification.reconcile import reconcile
-    from reprocess.verification.repair import repair_store
+    from reprocess.stores.objects import open_objects
+    from reprocess.verification.reconcile import reconcile, refuse_another_campaign
+    from reprocess.verification.repair import refuse_other_settings, repair_store
     from reprocess.verification.verify import verify_store
 
     run.log_to_stderr()
@@ -296,9 +297,13 @@ def _verify(options: argparse.Namespace) -> int:
     campaign = None
     if path is not None:
         campaign = load_campaign(path, options.overrides, store=options.store, access=access)
+        objects = open_objects(campaign.store, campaign.store_access)
+        refuse_another_campaign(objects, campaign)
+        if options.repair:
+            refuse_other_settings(campaign, objects)
     with CheckLine() as progress:
         found = verify_store(options.store, years, progress, campaign, access)
-    reconcile(found, campaign, access)
+    reconcile(found, campaign, access, of_repair=bool(options.repair))
     print(found.text())
     documents = {"verification": found.document()}
     sound = found.sound

@@ -134,7 +134,7 @@ def repair_store(
         | {int(day[:4]) for day in failed if _is_day(day)}
         | _years_of_metadata(findings)
     )
-    _refuse_other_settings(campaign, objects)
+    refuse_other_settings(campaign, objects)
     run_id = new_run_id()
     with Heartbeat() as heartbeat:
         locks = _lock(objects, years, bool(cubes) or _of_cube(findings), run_id, heartbeat, say)
@@ -158,8 +158,14 @@ def repair_store(
     return repair
 
 
-def _refuse_other_settings(campaign: Campaign, objects: ObjectStore) -> None:
-    """One store must not mix settings, and a repair must not bring new ones in."""
+def refuse_other_settings(campaign: Campaign, objects: ObjectStore) -> None:
+    """One store must not mix settings, and a repair must not bring new ones in.
+
+    Raises
+    ------
+    ConfigurationError
+        If anything committed was made with other settings than the campaign's.
+    """
     listing = Records(objects).list()
     wrong: dict[str, int] = {}
     for block, found in listing.items():
@@ -311,7 +317,7 @@ def _mend_cube(campaign: Campaign, objects: ObjectStore) -> None:
 def _mend_settings(
     campaign: Campaign, objects: ObjectStore, findings: list[Finding], repair: Repair
 ) -> None:
-    """Write damaged settings again; `_refuse_other_settings` has the last word on whether right."""
+    """Write damaged settings again; `refuse_other_settings` has the last word on whether right."""
     for finding in findings:
         if finding.kind != "settings":
             continue
@@ -323,7 +329,7 @@ def _mend_settings(
         else:
             repair.left[finding.key] = f"{finding.text}; {name} is not of this campaign"
             continue
-        _refuse_other_settings(campaign, objects)
+        refuse_other_settings(campaign, objects)
         Records(objects).write_settings(name, json.loads(json.dumps(settings)))
         repair.mended.append(finding.key)
 

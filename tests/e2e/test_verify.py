@@ -372,6 +372,40 @@ def test_an_archive_out_of_reach_is_said_to_be_unchecked(copy):
     assert "does not tell its campaign" in verify(copy.store).out
 
 
+@pytest.mark.parametrize("option", ["--campaign", "--repair"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("site.latitude_deg=60", "frames.site.latitude_deg: found 60.0, committed 78.148"),
+        ("detectors.diff.lag_s=1200", "diff.lag_s: found 1200.0, committed 600.0"),
+        ("name=other", "name: found other, that of the last run tiny"),
+    ],
+)
+def test_another_campaign_than_the_store_s_is_refused(committed, option, change, says):
+    verdict = verify(committed.store, option, committed.file, "--set", change)
+    assert (verdict.code, verdict.out) == (2, "")
+    assert says in verdict.err
+
+
+def test_a_repair_of_a_sound_store_refuses_other_thresholds(committed):
+    change = ["--set", "detectors.diff.threshold_dn=6"]
+    assert verify(committed.store, "--campaign", committed.file, *change).code == 0
+    verdict = repair(committed, *change)
+    assert verdict.code == 2
+    assert "detections diff that were made with other settings" in verdict.err
+
+
+def test_an_archive_with_none_of_the_frames_is_refused(copy, tmp_path):
+    (tmp_path / "other").mkdir()
+    elsewhere = ["--set", f"archive.url={tmp_path / 'other'}"]
+
+    verdict = verify(copy.store, "--campaign", copy.file, *elsewhere)
+
+    assert verdict.code == 2
+    assert "found none of the 12 frames" in verdict.err
+    assert repair(copy, *elsewhere).code == 0  # nothing is damaged, and nothing is touched
+
+
 @pytest.mark.parametrize("how", ["gone", "unmounted", "other days", "changed"])
 def test_repair_never_gives_up_what_the_archive_cannot_give_again(copy, how):
     """Data beside the damage stays, record and all, and the command says so."""
