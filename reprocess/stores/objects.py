@@ -94,7 +94,10 @@ def open_objects(url: str, access: StoreAccess | Mapping[str, Any] | None = None
     if is_s3(url):
         return S3Objects(url, access)
     if "://" not in url or url.startswith("file://"):
-        return LocalObjects(url.removeprefix("file://"))
+        objects = LocalObjects(url.removeprefix("file://"))
+        if objects.root.exists() and not objects.root.is_dir():
+            raise ConfigurationError(f"store {url}: found a file, expected a directory or a URL")
+        return objects
     try:
         return FsspecObjects(url)
     except (ValueError, ImportError) as error:
@@ -116,6 +119,13 @@ class LocalObjects:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser().resolve()
         self.url = str(self.root)
+        try:
+            self.url.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigurationError(
+                f"store {self.url!r}: expected a name in UTF-8, since pages and records name it: "
+                f"rename it"
+            ) from error
 
     def read(self, key: str) -> bytes:
         path = self._path(key)

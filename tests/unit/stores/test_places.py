@@ -1,0 +1,20 @@
+"""Places that cannot be a store are refused before anything is done."""
+
+import os
+
+import pytest
+
+from reprocess.errors import ConfigurationError
+from reprocess.stores.objects import open_objects
+
+
+def test_a_file_is_no_store(tmp_path):
+    path = tmp_path / "cube.nc"
+    path.write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"cube\.nc: found a file, expected a directory"):
+        open_objects(str(path))
+
+
+def test_a_path_that_is_not_utf8_is_refused_by_name(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"d.udcf6.*expected a name in UTF-8"):
+        open_objects(os.fsdecode(os.fsencode(tmp_path) + b"/d\xf6"))
