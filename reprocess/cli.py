@@ -21,6 +21,7 @@ from reprocess.options import (
     years_of,
 )
 from reprocess.plot import command
+from reprocess.streams import ready_streams
 from reprocess.train import command as training
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
+    ready_streams()
     options = make_parser().parse_args(arguments)
     try:
         code: int = options.call(options)

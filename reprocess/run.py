@@ -37,6 +37,7 @@ from reprocess.options import (
 )
 from reprocess.request import Request
 from reprocess.stores.objects import open_objects
+from reprocess.streams import ready_streams
 
 SAMPLE_DIRECTORY = "sample-run"
 EXIT_COMPLETE, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_CLUSTER, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the main job and return its exit code."""
+    ready_streams()
     parser = argparse.ArgumentParser(
         prog="reprocess run", description="Bring a campaign's stores and cube up to date."
     )
@@ -256,8 +258,10 @@ def _picture_and_score(campaign: Campaign, directory: Path, job: Job) -> None:
     text = directory / "score.txt"
     if job.published or not picture.exists() or not text.exists():
         draw_occurrence(open_cube(campaign.store, access=campaign.store_access), picture)
-        text.write_text(format_score(score_sample(campaign.store, campaign, directory)) + "\n")
-    print(f"\n{text.read_text()}\nPicture: {picture}\nCube: {campaign.store}/occurrence.zarr")
+        score = format_score(score_sample(campaign.store, campaign, directory))
+        text.write_text(f"{score}\n", encoding="utf-8")
+    print(f"\n{text.read_text(encoding='utf-8')}\nPicture: {picture}")
+    print(f"Cube: {campaign.store}/occurrence.zarr")
 
 
 if __name__ == "__main__":
