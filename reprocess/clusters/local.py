@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from reprocess.clusters.executors import DaskExecutor
@@ -83,10 +85,28 @@ def _start_method(modules: Sequence[str]) -> str:
         os.environ.setdefault(key, str(value))
     try:
         forkserver.set_forkserver_preload(list(modules))
-        forkserver.ensure_running()
+        with _ignoring_interrupts():
+            forkserver.ensure_running()
     except OSError:  # its socket: a TMPDIR with too long a name, or on a disk that has none
         return "spawn"
     finally:
         for key in os.environ.keys() - before.keys():
             del os.environ[key]
     return "forkserver"
+
+
+@contextlib.contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """What is started here ignores Ctrl-C, and so do its workers.
+
+    A terminal sends it to all processes of the command. The driver alone acts on it; workers that
+    did would each show where they were.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python sets no signals there
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -25,7 +25,7 @@ def test_workers_keep_the_memory_of_a_network(monkeypatch):
 
 
 SERVER = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from reprocess.clusters.local import local_executor
 from reprocess.clusters.profiles import LocalProfile
@@ -35,17 +35,19 @@ with local_executor(LocalProfile(kind="local", processes=1), 1, lambda _: None, 
     (parent,) = one.client.run(os.getppid).values()
     threads = len(list(Path(f"/proc/{parent}/task").iterdir()))
     print(parent != os.getpid(), {"torch", "reprocess.worker"} <= set(modules), threads)
+    (of_worker,) = one.client.run(lambda: int(signal.getsignal(signal.SIGINT))).values()
+    print(of_worker == signal.SIG_IGN, signal.getsignal(signal.SIGINT) != signal.SIG_IGN)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
-def test_the_server_of_workers_has_their_modules_and_one_thread():
+def test_the_server_of_workers_has_their_modules_one_thread_and_no_ear_for_interrupts():
     # In a process of its own: this one may have a server already, that imported less.
     # A fork of a process with threads may never get a lock that one of them held.
     found = subprocess.run(
         [sys.executable, "-c", SERVER], capture_output=True, text=True, check=True, timeout=120
     )
-    assert found.stdout.split() == ["True", "True", "1"]
+    assert found.stdout.split() == ["True", "True", "1", "True", "True"]
 
 
 def test_without_a_place_for_its_socket_workers_are_spawned(monkeypatch):
