@@ -1,8 +1,8 @@
 """Occurrence on a dial of magnetic local time and magnetic latitude.
 
-The cube counts by the station's MLT and sky cell. A cell looks at a point of
-the emission layer whose AACGM latitude and own MLT follow from its direction,
-so counts are moved there and added up before they are divided.
+A cell looks at an area of the emission layer, whose AACGM latitudes and own MLT
+follow from its direction. Counts are moved there and added up before they are
+divided. A cube that counts by the cell's MLT keeps its bins: only latitude is new.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ from reprocess.plot.page import (
 )
 
 MLAT_STEP_DEG = 1.0
-MLT_STEP_H = 1.0
 _INSIDE_CELL = np.array([1, 3, 5]) / 6
 _INSIDE_BIN = np.array([1, 3, 5, 7]) / 8
 _LABEL_EVERY_DEG = 5
@@ -92,15 +91,23 @@ def dial_figure(
 
     Notes
     -----
-    Noon is up and dawn on the right in both hemispheres. The counts of a cell
-    are spread evenly over 3 × 3 directions in it and over its MLT bin, so a
-    dial bin holds parts of frames: rate = sum of aurora / sum of observed. One
-    frame lies in all dial bins that its sky covers. An hour of station MLT is
-    smeared by its own width.
+    Noon is up and dawn on the right in both hemispheres; the bins of MLT are the
+    cube's. The counts of a cell are spread evenly over 3 × 3 directions in it, so
+    a dial bin holds parts of frames: rate = sum of aurora / sum of observed. One
+    frame lies in all dial bins that its sky covers.
+
+    Where the cube counts by the cell's MLT, counts stay in their bin. Where it
+    counts by the station's, they are spread over that bin too and moved by the
+    place's offset: a place's MLT is known to a bin's width, so that a bin next
+    to an observed one may hold counts although nothing was observed in it.
+
+    The number of frames is the largest behind one cell, over all MLT: a frame
+    counts once in a cell, but in as many bins as its cells are in.
     """
     counted = count_maps(cube, detectors, common)
+    bounds = cube["mlt_bounds"].to_numpy().astype(np.float64)
     mlat, mlt_offset, station_mlat = _positions(cube, emission_height_km, magnetic_epoch)
-    observed, aurora, edges = spread(counted, cube["mlt_bounds"].to_numpy(), mlat, mlt_offset)
+    observed, aurora, edges = spread(counted, bounds, mlat, mlt_offset)
     rate = np.full(observed.shape, np.nan, dtype=np.float32)
     # Less than half a frame is what spreading leaves at the rim.
     np.divide(aurora, observed, out=rate, where=observed >= 0.5, casting="same_kind")
@@ -113,7 +120,7 @@ def dial_figure(
     dial_mm = min((width_mm - 2 * MARGIN_MM) / side, 85.0)
     below_mm = head_mm(head, width_mm, simulated) + 5
     rows = math.ceil(len(counted.labels) / side)
-    words = _words(cube, emission_height_km, station_mlat)
+    words = _words(cube, bounds, emission_height_km, station_mlat)
     text_mm = width_mm - 2 * MARGIN_MM - (70 if width_mm >= 150 else 0)
     words = [part for line in words for part in wrap(line, text_mm, NOTE_PT + 0.5)]
     foot_mm = 4 + max(20.0 if width_mm >= 150 else 0.0, 3.4 * len(words))
@@ -126,8 +133,8 @@ def dial_figure(
         y_mm = below_mm + row * (dial_mm + 8)
         page.text(x_mm + dial_mm / 2, y_mm - 1.5, label, size=TEXT_PT + 2, weight="bold")
         axes = page.axes(x_mm, y_mm, dial_mm, dial_mm)
-        _dial(axes, rate[i], edges, colours, station_mlat)
-        n_frames = int(counted.observed[i].max(axis=-1, initial=0).sum())
+        _dial(axes, rate[i], edges, bounds, colours, station_mlat)
+        n_frames = int(counted.observed[i].sum(axis=0).max(initial=0))
         share = aurora[i].sum() / max(observed[i].sum(), 1e-9)
         note = f"{captions.thousands(n_frames)} frames · {100 * share:.1f} %"
         page.text(
@@ -155,23 +162,26 @@ def spread(
     mlat: NDArray[np.float64],
     mlt_offset: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Move counts from station MLT and sky cell to MLT and magnetic latitude.
+    """Move counts from MLT and sky cell to MLT and magnetic latitude.
 
     Parameters
     ----------
     counted : (detector, mlt, cell) counts
-    mlt_bounds : (mlt, bound) hours
+    mlt_bounds : (mlt, bound) hours, of equal bins
     mlat : (cell, point) absolute AACGM latitude of points in the cells, degrees
-    mlt_offset : (cell, point) hours by which a point's MLT is ahead of the station's
+    mlt_offset : (cell, point) hours by which a point's MLT is ahead of that counted by;
+        0 leaves counts in their bin
 
     Returns
     -------
     observed, aurora : (detector, mlat, mlt) float64 arrays
         Parts of frames; their sums are those of the counts, but for points without coordinates.
+        The bins of MLT go around from the first one given, as wide as it.
     mlat_edges : (mlat + 1,) degrees, from 90 downwards
     """
     lowest = math.floor(float(np.nanmin(mlat)) / MLAT_STEP_DEG) * MLAT_STEP_DEG
-    n_mlat, n_mlt = round((90.0 - lowest) / MLAT_STEP_DEG), round(24.0 / MLT_STEP_H)
+    start_h, step_h = _bins(mlt_bounds)
+    n_mlat, n_mlt = round((90.0 - lowest) / MLAT_STEP_DEG), round(24.0 / step_h)
     known = np.isfinite(mlat) & np.isfinite(mlt_offset)
     row = np.where(known, np.clip((90.0 - mlat) / MLAT_STEP_DEG, 0, n_mlat - 1), 0).astype(int)
     shape = (len(counted.labels), n_mlat, n_mlt)
@@ -179,8 +189,8 @@ def spread(
     weight = 1.0 / (mlat.shape[1] * len(_INSIDE_BIN))
     for index, (lower, upper) in enumerate(mlt_bounds):
         for step in _INSIDE_BIN:
-            mlt = (lower + step * (upper - lower) + mlt_offset) % 24.0
-            column = np.where(known, mlt / MLT_STEP_H, 0).astype(int) % n_mlt
+            around = (lower + step * (upper - lower) + mlt_offset - start_h) % 24.0
+            column = np.where(known, around / step_h, 0).astype(int) % n_mlt
             place = (row * n_mlt + column).ravel()
             for counts, total in ((counted.observed, observed), (counted.aurora, aurora)):
                 for detector in range(shape[0]):
@@ -192,10 +202,16 @@ def spread(
     return observed, aurora, edges
 
 
+def _bins(mlt_bounds: NDArray[np.float64]) -> tuple[float, float]:
+    """Where the first bin of MLT begins, and how wide all are, hours."""
+    lower, upper = mlt_bounds[0]
+    return float(lower), float(upper - lower)
+
+
 def _positions(
     cube: xr.Dataset, height_km: float | None, epoch: datetime | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """|mlat| and MLT ahead of the station's, (cell, point); and the station's mlat."""
+    """|mlat| and MLT ahead of that counted by, (cell, point); and the station's mlat."""
     if height_km is None:
         height_km = cube.attrs.get("emission_height_km")
     if epoch is None and "magnetic_epoch" in cube.attrs:
@@ -228,17 +244,18 @@ def _positions(
     mlat, mlon = aacgm_many(*layer_position(site, a, 90.0 - z, height_km), height_km, epoch)
     station_mlat, station_mlon = aacgm(latitude, longitude, height_km, epoch)
     ahead = ((mlon - station_mlon + 180.0) % 360.0 - 180.0) / 15.0
-    ahead = ahead.reshape(len(zenith), -1)
-    if mlt_place(cube.attrs) == "cell" and "cell_mlt_offset_h" in cube.coords:
-        # The bins are the cells' own already: what is left is the place within the cell.
-        ahead = ahead - cube["cell_mlt_offset_h"].to_numpy()[:, None]
-    return np.abs(mlat).reshape(len(zenith), -1), ahead, station_mlat
+    if mlt_place(cube.attrs) == "cell":
+        # The bins are the cells' own: a count moved out of its bin would be where none was made.
+        ahead = np.zeros_like(ahead)
+    points = (len(zenith), -1)
+    return np.abs(mlat).reshape(points), ahead.reshape(points), station_mlat
 
 
 def _dial(
     axes: Axes,
     rate: NDArray[np.float32],
     mlat_edges: NDArray[np.float64],
+    mlt_bounds: NDArray[np.float64],
     scale: Scale,
     station_mlat: float,
 ) -> None:
@@ -251,9 +268,10 @@ def _dial(
     disk.set_hatch_linewidth(HATCH_LINEWIDTH)
     axes.add_patch(disk)
     outlines, values = [], []
-    n_mlt = rate.shape[1]
+    start_h, step_h = _bins(mlt_bounds)
+    n_arc = max(9, round(8 * step_h) + 1)
     for row, column in zip(*np.nonzero(np.isfinite(rate)), strict=True):
-        hours = np.linspace(column, column + 1, 9) * 24.0 / n_mlt
+        hours = start_h + step_h * np.linspace(column, column + 1, n_arc)
         inner, rim = 90.0 - mlat_edges[row], 90.0 - mlat_edges[row + 1]
         radius = np.repeat([rim, inner], len(hours))
         outlines.append(np.stack(_place(np.concatenate([hours, hours[::-1]]), radius), axis=1))
@@ -294,15 +312,32 @@ def _place(hours: Any, colatitude: Any) -> tuple[NDArray[np.float64], NDArray[np
     return colatitude * np.sin(angle), -colatitude * np.cos(angle)
 
 
-def _words(cube: xr.Dataset, height_km: float | None, station_mlat: float) -> list[str]:
+def _words(
+    cube: xr.Dataset,
+    mlt_bounds: NDArray[np.float64],
+    height_km: float | None,
+    station_mlat: float,
+) -> list[str]:
     height = float(height_km if height_km is not None else cube.attrs["emission_height_km"])
+    step_h = _bins(mlt_bounds)[1]
+    if mlt_place(cube.attrs) == "cell":
+        whose = "cell"
+        counted = (
+            "counted by the MLT of each cell's centre and left in those bins; spread in latitude "
+            "over what the cell looks at"
+        )
+    else:
+        whose = "place"
+        counted = (
+            f"counted by the station's MLT, moved to what each cell looks at: known to {step_h:g} "
+            f"h only, so a bin next to an observed one may be coloured although never observed"
+        )
     return [
-        "around: magnetic local time of the place, hours (noon up, dawn right)",
+        f"around: magnetic local time of the {whose}, hours (noon up, dawn right)",
         f"inward: AACGM latitude at {height:g} km; red circle: the station, "
         f"{captions.degrees(round(station_mlat, 1))}",
-        "below: frames (most behind one cell, added over MLT) · rate over all bins",
-        f"bins of {MLT_STEP_H:g} h and {MLAT_STEP_DEG:g}°; counts of a cell are spread over the "
-        "area it looks at",
+        "below: most frames behind one cell, over all MLT · rate over all bins",
+        f"bins of {step_h:g} h and {MLAT_STEP_DEG:g}°; {counted}",
     ]
 
 

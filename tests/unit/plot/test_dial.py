@@ -5,8 +5,11 @@ import pytest
 from picture_comparison import said
 from plot_cubes import make_cube
 
+from reprocess.cube.count import mlt_bounds
+from reprocess.cube.open import with_rates
 from reprocess.errors import ConfigurationError
-from reprocess.plot.dial import dial_figure, draw_dial, spread
+from reprocess.plot.captions import thousands
+from reprocess.plot.dial import _positions, dial_figure, draw_dial, spread
 from reprocess.plot.occurrence import count_maps
 
 
@@ -68,3 +71,47 @@ def test_the_campaign_may_say_what_an_older_cube_does_not(tmp_path):
         width_mm=85, dpi=50,
     )  # fmt: skip
     assert path.exists()
+
+
+def _by_cell(cube):
+    """The cube as if counted by the MLT of its cells, which lie up to three hours apart."""
+    cube.attrs["mlt"] = "magnetic local time of the cell's centre at the emission height"
+    return cube.assign_coords(cell_mlt_offset_h=("cell", [-1.5, 0.0, 0.0, 1.5]))
+
+
+def test_a_frame_counts_once_however_many_bins_its_cells_are_in():
+    # Each cell saw the same frames, 2000 common ones, each cell in a bin of its own.
+    cube = make_cube(n_mlt=4)
+    one = cube["counts"].isel(mlt=[0], cell=[0]).to_numpy()
+    counts = cube["counts"].copy(data=one * np.eye(4, dtype=int))
+    found = said(dial_figure(with_rates(_by_cell(cube.assign(counts=counts)))))
+    assert found.count(f"{thousands(2000)} frames · ") == 2
+
+
+def test_counts_by_the_cells_mlt_stay_in_the_bins_in_which_they_were_made():
+    cube = _by_cell(make_cube(n_mlt=24))
+    counts = cube["counts"].copy()
+    counts[..., [b for b in range(24) if b != 6], :] = 0
+    cube = with_rates(cube.assign(counts=counts))
+    figure = dial_figure(cube)
+    mlat, ahead, _ = _positions(cube, None, None)
+    observed, _, _ = spread(count_maps(cube, None, None), cube["mlt_bounds"].values, mlat, ahead)
+    assert np.flatnonzero(observed.sum(axis=(0, 1))).tolist() == [6]
+    assert "left in those bins" in said(figure)
+
+
+def test_a_dial_by_the_stations_mlt_says_what_its_smear_is():
+    text = said(dial_figure(make_cube()))
+    assert "counted by the station's MLT" in text
+    assert "known to 1 h only, so a bin next to an observed one may be coloured" in text
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_bins_of_a_dial_are_those_of_the_cube(centred):
+    cube = make_cube(n_mlt=8)
+    bounds = mlt_bounds(8, centred)[1]
+    counted = count_maps(cube, None, True)
+    here = np.full((4, 1), 80.0)
+    observed, _, _ = spread(counted, bounds, here, np.zeros((4, 1)))
+    assert observed.shape[2] == 8
+    assert np.allclose(observed.sum(axis=1), counted.observed.sum(axis=2))
