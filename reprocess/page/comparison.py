@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from reprocess.cube.open import rates
 from reprocess.plot import captions
+from reprocess.plot.numbers import most_days
 
 REFERENCE_MIN = 20
 """Cell-frames with aurora by the reference below which no factor is given."""
@@ -19,12 +20,17 @@ REFERENCE_MIN = 20
 
 @dataclass(frozen=True)
 class Row:
-    """One MLT bin or ring: cell-frames observed, with aurora by a label and by the reference."""
+    """One MLT bin or ring: cell-frames observed, with aurora by a label and by the reference.
+
+    `days` is the largest number of UTC days behind one cell (`most_days`); None for what is more
+    than one MLT bin, where days do not add up.
+    """
 
     name: str
     observed: int
     aurora: int
     reference: int | None = None
+    days: int | None = None
 
     @property
     def factor(self) -> float | None:
@@ -101,6 +107,7 @@ def compare(cube: xr.Dataset, kinds: Mapping[str, str]) -> tuple[Comparison, ...
             _comparison(
                 label, None, hours, rings, ring_of,
                 _counts(total, "n_observed", label), _counts(total, "n_aurora", label), None,
+                most_days(cube, [label], common=False),
             )
             for label in known
         )  # fmt: skip
@@ -110,6 +117,7 @@ def compare(cube: xr.Dataset, kinds: Mapping[str, str]) -> tuple[Comparison, ...
             label, reference, hours, rings, ring_of,
             _counts(total, "n_observed_common", label), _counts(total, "n_aurora_common", label),
             _counts(total, "n_aurora_common", reference),
+            most_days(cube, [label], common=True),
         )
         for label in compared
         if label != reference
@@ -130,15 +138,18 @@ def _comparison(
     observed: NDArray[np.int64],
     aurora: NDArray[np.int64],
     other: NDArray[np.int64] | None,
+    days: NDArray[np.int64] | None,
 ) -> Comparison:
-    def row(name: str, chosen: Any) -> Row:
+    def row(name: str, chosen: Any, n_days: int | None = None) -> Row:
         other_sum = None if other is None else int(other[chosen].sum())
-        return Row(name, int(observed[chosen].sum()), int(aurora[chosen].sum()), other_sum)
+        return Row(name, int(observed[chosen].sum()), int(aurora[chosen].sum()), other_sum, n_days)
+
+    by_bin = [None] * len(hours) if days is None else days[0].tolist()
 
     return Comparison(
         label,
         reference,
-        by_mlt=tuple(row(name, (i,)) for i, name in enumerate(hours)),
+        by_mlt=tuple(row(name, (i,), by_bin[i]) for i, name in enumerate(hours)),
         by_ring=tuple(row(name, (slice(None), ring_of == i)) for i, name in enumerate(rings)),
         total=row("all", (slice(None),)),
     )

@@ -44,7 +44,7 @@ NEEDED = frozenset(
 """What the page shows of `run.json`."""
 
 PICTURE_DPI = 190
-PICTURE_VERSION = 2
+PICTURE_VERSION = 3
 """Raised when the same cube is to be drawn differently: kept pictures are then drawn again."""
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s<>\"]+@")

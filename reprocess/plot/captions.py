@@ -116,6 +116,11 @@ def degrees(value: Any) -> str:
     return f"{float(value):g}°".replace("-", "\N{MINUS SIGN}")
 
 
+def days(number: int) -> str:
+    """`1 day`, `612 days`."""
+    return f"{thousands(number)} day" + ("" if number == 1 else "s")
+
+
 def thousands(number: int) -> str:
     """`12 345`, with a narrow space that does not break."""
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from reprocess.cube.selection import mlt_place
 from reprocess.errors import ConfigurationError
 from reprocess.plot import captions
-from reprocess.plot.mapgrid import Maps, Scale, count_note, maps_figure
+from reprocess.plot.mapgrid import Maps, Scale, below_words, count_note, maps_figure
 from reprocess.plot.occurrence import count_maps, head_lines
 from reprocess.plot.page import PAGE_MM, save_figure
 from reprocess.plot.sky import East, sky_of
@@ -85,7 +85,7 @@ def contrast_figure(
     before, after = counted.aurora.astype(np.float64)
     few = (observed > 0) & (observed < frames_min)
     explained = [
-        "below a map: most common frames behind one cell · the number over all cells",
+        *below_words("common frames", "the number over all cells", counted.days),
         f"above: magnetic local time of the {mlt_place(cube.attrs)}, hours",
     ]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -102,9 +102,10 @@ def contrast_figure(
                 f"with aurora by either detector"
             )
     values = np.where(few | (observed == 0), np.nan, values)
+    days = [None] * len(observed) if counted.days is None else counted.days[0].tolist()
     notes = [
-        count_note(int(n.max(initial=0)), _whole(kind, n, a, b, aurora_min))
-        for n, a, b in zip(observed, before, after, strict=True)
+        count_note(int(n.max(initial=0)), _whole(kind, n, a, b, aurora_min), n_days)
+        for n, a, b, n_days in zip(observed, before, after, days, strict=True)
     ]
     sign = "−" if kind == "difference" else "/"
     what = f"occurrence rate of {second} {sign} that of {first}"

@@ -120,7 +120,7 @@ def dial_figure(
     dial_mm = min((width_mm - 2 * MARGIN_MM) / side, 85.0)
     below_mm = head_mm(head, width_mm, simulated) + 5
     rows = math.ceil(len(counted.labels) / side)
-    words = _words(cube, bounds, emission_height_km, station_mlat)
+    words = _words(cube, bounds, emission_height_km, station_mlat, counted.days is not None)
     text_mm = width_mm - 2 * MARGIN_MM - (70 if width_mm >= 150 else 0)
     words = [part for line in words for part in wrap(line, text_mm, NOTE_PT + 0.5)]
     foot_mm = 4 + max(20.0 if width_mm >= 150 else 0.0, 3.4 * len(words))
@@ -136,7 +136,10 @@ def dial_figure(
         _dial(axes, rate[i], edges, bounds, colours, station_mlat)
         n_frames = int(counted.observed[i].sum(axis=0).max(initial=0))
         share = aurora[i].sum() / max(observed[i].sum(), 1e-9)
-        note = f"{captions.thousands(n_frames)} frames · {100 * share:.1f} %"
+        note = f"{captions.thousands(n_frames)} frames · "
+        if counted.days is not None:
+            note += f"≥ {captions.days(int(counted.days[i].max(initial=0)))} · "
+        note += f"{100 * share:.1f} %"
         page.text(
             x_mm + dial_mm / 2, y_mm + dial_mm + 2,
             note if n_frames else "not observed", size=NOTE_PT + 1,
@@ -317,6 +320,7 @@ def _words(
     mlt_bounds: NDArray[np.float64],
     height_km: float | None,
     station_mlat: float,
+    with_days: bool,
 ) -> list[str]:
     height = float(height_km if height_km is not None else cube.attrs["emission_height_km"])
     step_h = _bins(mlt_bounds)[1]
@@ -336,7 +340,9 @@ def _words(
         f"around: magnetic local time of the {whose}, hours (noon up, dawn right)",
         f"inward: AACGM latitude at {height:g} km; red circle: the station, "
         f"{captions.degrees(round(station_mlat, 1))}",
-        "below: most frames behind one cell, over all MLT · rate over all bins",
+        "below: most frames behind one cell, over all MLT · "
+        + ("UTC days, most of one cell and MLT · " if with_days else "")
+        + "rate over all bins",
         f"bins of {step_h:g} h and {MLAT_STEP_DEG:g}°; {counted}",
     ]
 

@@ -18,7 +18,7 @@ from reprocess.cube.groups import count_occurrence
 from reprocess.cube.selection import limits, mlt_place
 from reprocess.errors import ConfigurationError
 from reprocess.plot import captions
-from reprocess.plot.mapgrid import Maps, count_note, maps_figure
+from reprocess.plot.mapgrid import Maps, below_words, maps_figure
 from reprocess.plot.occurrence import ScaleName, count_maps, head_lines, rate_scale
 from reprocess.plot.page import PAGE_MM, save_figure
 from reprocess.plot.sky import East, sky_of
@@ -88,12 +88,7 @@ def groups_figure(
     # (row, detector × MLT, cell): a band of MLT sectors for each detector.
     n_cells = whole.rate.shape[-1]
     rate = np.stack([one.rate.reshape(-1, n_cells) for one in found])
-    observed = np.stack([one.observed.reshape(-1, n_cells) for one in found])
-    aurora = np.stack([one.aurora.reshape(-1, n_cells) for one in found])
-    notes = [
-        [_note(n, a) for n, a in zip(row_n, row_a, strict=True)]
-        for row_n, row_a in zip(observed, aurora, strict=True)
-    ]
+    notes = [[note for row in one.notes() for note in row] for one in found]
     head = head_lines(counts, whole.common, title=title or _title(counts))
     return maps_figure(
         Maps(
@@ -107,7 +102,7 @@ def groups_figure(
         rate_scale(rate, vmax, scale),
         head,
         [
-            "below a map: most frames behind one cell · rate over all cells",
+            *below_words("frames", "rate over all cells", found[0].days),
             f"above: magnetic local time of the {mlt_place(counts.attrs)}, hours",
         ],
         width_mm=width_mm,
@@ -243,8 +238,3 @@ def _called(key: Any) -> str:
     if isinstance(key, np.datetime64):
         return str(key.astype("datetime64[M]"))
     return f"{key:g}" if isinstance(key, np.floating) else str(key)
-
-
-def _note(observed: NDArray[np.int64], aurora: NDArray[np.int64]) -> str:
-    n = int(observed.max(initial=0))
-    return count_note(n, f"{100 * aurora.sum() / max(int(observed.sum()), 1):.1f} %")

@@ -32,7 +32,8 @@ UNOBSERVED_NOTE = "not observed"
 PANEL_MM = 19.0
 """Smallest map with compass letters and a note below."""
 PANEL_MAX_MM = 40.0
-_LEFT_MM, _HEAD_MM, _NOTE_MM, _GAP_MM = 8.0, 3.6, 3.2, 2.0
+_LEFT_MM, _HEAD_MM, _GAP_MM = 8.0, 3.6, 2.0
+_NOTE_MM, _NOTE_LINE_MM = 3.2, 2.5
 _NAMES_MM = 16.0
 _KEY_MM, _BAR_MM = 22.0, 60.0
 
@@ -56,7 +57,7 @@ class Maps:
     ----------
     rows, columns : names; a column may belong to a band of columns
     values : (row, column, cell) float array, NaN = no colour
-    notes : (row, column) texts below the maps
+    notes : (row, column) texts below the maps, of one line or more
     few : (row, column, cell) bool array, observed too rarely for a value; None = nowhere
     bands : names of equally long runs of columns
     """
@@ -99,7 +100,9 @@ def maps_figure(
     left_mm -= 0.0 if small else (room_mm - columns * panel_mm) / 2
     blocks = math.ceil(n_columns / columns)
     band_mm = _HEAD_MM if maps.bands else 0.0
-    block_mm = band_mm + _HEAD_MM + n_rows * (panel_mm + _NOTE_MM) + _GAP_MM
+    lines_below = max((note.count("\n") for notes in maps.notes for note in notes), default=0)
+    row_mm = panel_mm + _NOTE_MM + _NOTE_LINE_MM * lines_below
+    block_mm = band_mm + _HEAD_MM + n_rows * row_mm + _GAP_MM
     below_mm = head_mm(head, width_mm, simulated) + 1.5
     lines = [*sky.words(), *explained]
     with_few = maps.few is not None and bool(maps.few.any())
@@ -119,7 +122,7 @@ def maps_figure(
             size=NOTE_PT if small else TEXT_PT, weight="bold",
         )  # fmt: skip
         for row in range(n_rows):
-            y_mm = top_mm + _HEAD_MM + row * (panel_mm + _NOTE_MM)
+            y_mm = top_mm + _HEAD_MM + row * row_mm
             if place == 0:
                 _row_label(page, left_mm, y_mm, panel_mm, maps.rows[row], small)
             axes = page.axes(x_mm, y_mm, panel_mm, panel_mm)
@@ -128,9 +131,11 @@ def maps_figure(
             note = maps.notes[row][column]
             if small and note == UNOBSERVED_NOTE:
                 note = "–"
-            page.text(
-                x_mm + panel_mm / 2, y_mm + panel_mm + 0.9, note, size=5 if small else NOTE_PT
-            )
+            for i, text in enumerate(note.split("\n")):
+                page.text(
+                    x_mm + panel_mm / 2, y_mm + panel_mm + 0.9 + _NOTE_LINE_MM * i, text,
+                    size=5 if small else NOTE_PT,
+                )  # fmt: skip
     _foot(page, sky, scale, lines, page.height_mm - foot_mm, with_few)
     return page.figure
 
@@ -247,6 +252,22 @@ def _bare(axes: Any) -> Any:
     return axes
 
 
-def count_note(n_frames: int, rest: str) -> str:
-    """What stands below a map: the largest number of frames behind a cell, and one more number."""
-    return f"{captions.thousands(n_frames)} · {rest}" if n_frames else UNOBSERVED_NOTE
+def count_note(n_frames: int, rest: str, n_days: int | None) -> str:
+    """What stands below a map.
+
+    Parameters
+    ----------
+    n_frames : largest number of frames behind a cell
+    rest : one more number
+    n_days : largest number of UTC days behind a cell, on a line of its own; None = not known
+    """
+    if not n_frames:
+        return UNOBSERVED_NOTE
+    below = "" if n_days is None else f"\n{captions.days(n_days)}"
+    return f"{captions.thousands(n_frames)} · {rest}{below}"
+
+
+def below_words(frames: str, rest: str, days: NDArray[Any] | None) -> list[str]:
+    """What `count_note` says, in words for the key."""
+    words = [f"below a map: most {frames} behind one cell · {rest}"]
+    return words if days is None else [*words, "second line: most UTC days behind one cell"]

@@ -7,7 +7,7 @@ is hatched, never the colour of zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,16 @@ from reprocess.cube.open import rates
 from reprocess.cube.selection import mlt_place
 from reprocess.errors import ConfigurationError
 from reprocess.plot import captions
-from reprocess.plot.mapgrid import Maps, Scale, count_note, maps_figure, round_ticks
+from reprocess.plot.mapgrid import (
+    UNOBSERVED_NOTE,
+    Maps,
+    Scale,
+    below_words,
+    count_note,
+    maps_figure,
+    round_ticks,
+)
+from reprocess.plot.numbers import most_days
 from reprocess.plot.page import PAGE_MM, Line, message_figure, save_figure
 from reprocess.plot.sky import EDGES, East, sky_of
 
@@ -119,31 +128,26 @@ def occurrence_figure(
     Notes
     -----
     The radius is the zenith angle (equidistant). The first number under a map
-    is the largest number of frames behind one of its cells. A cell of a map
+    is the largest number of frames behind one of its cells, the last the
+    largest number of UTC days (`most_days`). A cell of a map
     that was never observed is hatched; a map with none observed says so.
     Matplotlib's global state is neither used nor changed.
     """
     counted = count_maps(cube, detectors, common)
-    notes = [
-        [
-            count_note(int(n.max(initial=0)), f"{100 * _mean(a, n):.1f} %")
-            for a, n in zip(aurora, observed, strict=True)
-        ]
-        for aurora, observed in zip(counted.aurora, counted.observed, strict=True)
-    ]
-    hours = counted.hours
-    if strip:
-        notes = [[note.split(" · ")[0] for note in row] for row in notes]
-        hours = tuple(text.split("–")[0] for text in hours)
+    notes = counted.notes(_short if strip else count_note)
+    hours = tuple(text.split("–")[0] for text in counted.hours) if strip else counted.hours
     maps = Maps(counted.labels, hours, counted.rate, notes)
-    below = "most frames behind one cell" + ("" if strip else " · rate over all cells")
+    rest = "rate over all cells"
+    below = below_words("frames", rest, counted.days)
+    if strip:
+        below = [line.replace(f" · {rest}", "").replace("days", "days (d)") for line in below]
     return maps_figure(
         maps,
         sky_of(cube, east),
         rate_scale(counted.rate, vmax, scale),
         head_lines(cube, counted.common, title=title),
         [
-            f"below a map: {below}",
+            *below,
             f"above: magnetic local time of the {mlt_place(cube.attrs)}, hours",
         ],
         width_mm=width_mm,
@@ -168,7 +172,7 @@ def nothing_figure(cube: xr.Dataset, chosen: str, *, width_mm: float = PAGE_MM) 
 class CountedMaps:
     """Summed counts of a cube: (detector, mlt, cell) arrays, and how to call them.
 
-    `rate` is NaN where nothing was observed.
+    `rate` is NaN where nothing was observed; `days` is `most_days`, (detector, mlt).
     """
 
     labels: tuple[str, ...]
@@ -177,6 +181,21 @@ class CountedMaps:
     aurora: NDArray[np.int64]
     rate: NDArray[np.float32]
     common: bool
+    days: NDArray[np.int64] | None = None
+
+    def notes(self, note: Callable[[int, str, int | None], str] = count_note) -> list[list[str]]:
+        """What stands below each map, (detector, mlt)."""
+        return [
+            [
+                note(
+                    int(n.max(initial=0)),
+                    f"{100 * _mean(a, n):.1f} %",
+                    None if self.days is None else int(self.days[row, column]),
+                )
+                for column, (a, n) in enumerate(zip(aurora, observed, strict=True))
+            ]
+            for row, (aurora, observed) in enumerate(zip(self.aurora, self.observed, strict=True))
+        ]
 
 
 def count_maps(
@@ -228,6 +247,7 @@ def count_maps(
         aurora=total[f"n_aurora{suffix}"].to_numpy(),
         rate=total[f"occurrence{suffix}"].to_numpy(),
         common=common,
+        days=most_days(cube, labels, common=common),
     )
 
 
@@ -271,6 +291,14 @@ def round_maximum(rate: NDArray[np.float32]) -> float:
     wanted = float(np.quantile(observed, 0.99)) if observed.size else 1.0
     steps = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     return next((step for step in steps if step >= wanted), 1.0)
+
+
+def _short(n_frames: int, _rate: str, n_days: int | None) -> str:
+    """As `count_note`, so short that it fits below a map of a strip."""
+    if not n_frames:
+        return UNOBSERVED_NOTE
+    text = captions.thousands(n_frames)
+    return text if n_days is None else f"{text}\n{captions.thousands(n_days)} d"
 
 
 def _mean(aurora: NDArray[np.int64], observed: NDArray[np.int64]) -> float:

@@ -86,3 +86,12 @@ def test_totals_are_those_of_each_detector():
         300, 42, 250, 35,
     )  # fmt: skip
     assert (net.observed, net.aurora) == (340, 180)
+
+
+def test_a_bin_has_the_most_days_of_one_cell_and_no_sum_of_bins_has_any():
+    counted = cube(COUNTS)
+    days = counted["counts"].copy(data=np.minimum(counted["counts"], 3))
+    days.loc[{"outcome": "observed_common", "cell": 1}] += 2
+    (found,) = compare(counted.assign(n_days=days), KINDS)
+    assert [row.days for row in found.by_mlt] == [5, 2]
+    assert {row.days for row in (*found.by_ring, found.total)} == {None}

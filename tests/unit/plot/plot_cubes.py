@@ -13,7 +13,7 @@ def make_cube(n_mlt=24, labels=LABELS, common=True):
     """Four quadrant cells of the sky to 80° zenith; MLT bins in the afternoon not observed.
 
     Cell 0 (azimuth 0-90) has aurora on every frame, cell 1 on none, cell 2 was never
-    observed, cell 3 has aurora on a quarter of the frames.
+    observed, cell 3 has aurora on a quarter of the frames. A day has 400 frames.
     """
     centres, bounds = mlt_bounds(n_mlt)
     shape = (2, len(labels), n_mlt, 4)
@@ -22,14 +22,19 @@ def make_cube(n_mlt=24, labels=LABELS, common=True):
     observed[..., 2] = 0
     aurora = (observed * np.array([1.0, 0.0, 0.0, 0.25])).astype(np.int32)
     shared = observed // 2 * common
+    counts = np.stack([observed, aurora, shared, aurora // 2 * common])
     quarters = np.arange(0, 360, 90, dtype=np.float32)
     return with_rates(
         xr.Dataset(
             {
                 "counts": (
                     ("outcome", "time", "detector", "mlt", "cell"),
-                    np.stack([observed, aurora, shared, aurora // 2 * common]),
-                )
+                    counts,
+                ),
+                "n_days": (
+                    ("outcome", "time", "detector", "mlt", "cell"),
+                    -(-counts // 400),
+                ),
             },
             {
                 "outcome": list(OUTCOMES),

@@ -225,3 +225,30 @@ def test_simulated_however_it_is_written(said):
 @pytest.mark.parametrize("attributes", [{}, {"simulated": False}, {"simulated": "false"}])
 def test_not_simulated(attributes):
     assert not captions.is_simulated(attributes)
+
+
+def test_below_each_map_stand_the_most_days_of_one_cell(tmp_path, figures):
+    # A day has 400 frames: of 1000 common ones a month, 3 days, and 6 in both months.
+    draw_occurrence(make_cube(), tmp_path / "map.png", dpi=40)
+    assert words(figures[0]).count("6 days") == 2 * 22
+    assert "most UTC days behind one cell" in said(figures[0])
+    draw_occurrence(make_cube().isel(time=[0]), tmp_path / "map.png", dpi=40, strip=True)
+    assert words(figures[1]).count("3 d") == 2 * 22
+
+
+def test_one_day_is_one_day(tmp_path, figures):
+    cube = make_cube()
+    cube["n_days"] = cube["n_days"].clip(max=1).where(cube["time"] == cube["time"][0], 0)
+    draw_occurrence(cube, tmp_path / "map.png", dpi=40)
+    assert words(figures[0]).count("1 day") == 2 * 22
+
+
+def test_days_are_not_said_where_they_do_not_add_up(tmp_path, figures):
+    groups = make_cube().rename(time="group").assign_coords(group=["quiet", "storm"])
+    draw_occurrence(groups, tmp_path / "map.png", dpi=40)
+    draw_occurrence(make_cube().drop_vars("n_days"), tmp_path / "map.png", dpi=40)
+    for figure in figures:
+        assert "day" not in said(figure)
+        assert not [text for text in words(figure) if "day" in text]
+    draw_occurrence(groups.isel(group=[1]), tmp_path / "map.png", dpi=40)
+    assert words(figures[-1]).count("3 days") == 2 * 22
