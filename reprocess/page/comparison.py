@@ -57,23 +57,31 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Total:
-    """One detector over all cells and MLT: all it observed, and what all compared observed."""
+    """One detector over all cells and MLT: all it observed, and what all compared observed.
+
+    `frames` and `frames_common` are the most counted frames behind one cell: a frame counts once
+    in a cell. The others are sums over cells.
+    """
 
     label: str
     observed: int
     aurora: int
     observed_common: int
     aurora_common: int
+    frames: int
+    frames_common: int
 
 
 def totals(cube: xr.Dataset) -> tuple[Total, ...]:
-    """Cell-frames of each detector."""
-    total = rates(cube)
+    """Cell-frames of each detector, and its frames."""
+    total = rates(cube, ["time", "mlt"])
     names = ("n_observed", "n_aurora", "n_observed_common", "n_aurora_common")
-    return tuple(
-        Total(str(label), *(int(total[n].sel(detector=label).sum()) for n in names))
-        for label in total["detector"].values
-    )
+    found = []
+    for label in total["detector"].values:
+        one = total.sel(detector=label)
+        frames = (int(one[name].max()) for name in ("n_observed", "n_observed_common"))
+        found.append(Total(str(label), *(int(one[n].sum()) for n in names), *frames))
+    return tuple(found)
 
 
 def compare(cube: xr.Dataset, kinds: Mapping[str, str]) -> tuple[Comparison, ...]:

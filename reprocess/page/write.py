@@ -19,6 +19,7 @@ from reprocess.campaign import Campaign, StoreAccess, campaign_from_mapping
 from reprocess.cube.open import open_stored_cube
 from reprocess.errors import ConfigurationError, ReprocessError, StoreError
 from reprocess.history import list_runs, read_run, run_key
+from reprocess.page.account import lost, read_accounts
 from reprocess.page.calendar import draw_year, most_frames
 from reprocess.page.comparison import REFERENCE_MIN, Comparison, Total, compare, totals
 from reprocess.page.frames import PICTURED, PICTURES, bad_frames, with_thumbnails
@@ -114,6 +115,8 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
     most = most_frames(state.years)
     events = list(read_log(objects, str(run["run"])))
     troubles = [e for e in events if e.get("level") in ("warning", "error")]
+    sky = _sky(objects, run, state)
+    accounts, unread = read_accounts(objects, state.listing, run["campaign"]["detectors"])
     page = _template().render(
         run=run,
         store=objects.url,
@@ -123,7 +126,12 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
         columns=[str(column) for column in Column],
         stage_names=_stage_names(run),
         calendars=[draw_year(year, most) for year in state.years if year.days],
-        sky=_sky(objects, run, state),
+        sky=sky,
+        accounts=accounts,
+        unread=unread,
+        lost=lost(accounts),
+        counted={total.label: total for total in sky.totals},
+        selected=captions.limits(sky.attributes or {}),
         reference_min=REFERENCE_MIN,
         slowest=_slowest(run),
         stages=_stages(run),

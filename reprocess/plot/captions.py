@@ -37,6 +37,16 @@ def screening(attributes: Mapping[Any, Any]) -> str:
 
 
 def selection(attributes: Mapping[Any, Any]) -> list[str]:
+    """The limits that decided which frames and cells count, and when a cell has aurora."""
+    parts = limits(attributes)
+    if "cell_fraction_min" in attributes:
+        # A difference flags a cell or not, a mask covers a share of it.
+        share = f"{100 * float(attributes['cell_fraction_min']):g} %"
+        parts.append(f"aurora on ≥ {share} of a cell (masks), or in a flagged cell (difference)")
+    return parts
+
+
+def limits(attributes: Mapping[Any, Any]) -> list[str]:
     """The limits that decided which frames and cells count."""
     parts = []
     if "sun_elevation_max_deg" in attributes:
@@ -58,8 +68,6 @@ def selection(attributes: Mapping[Any, Any]) -> list[str]:
     names = [str(table).partition(":")[0] for table in attributes.get("flags", ())]
     if names:
         parts.append(f"flags: {', '.join(dict.fromkeys(names))}")
-    if "cell_fraction_min" in attributes:
-        parts.append(f"aurora on ≥ {100 * float(attributes['cell_fraction_min']):g} % of a cell")
     return parts
 
 

@@ -4,14 +4,22 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 
 from reprocess.cli import main
+from reprocess.cube.open import open_cube
+from reprocess.detectors.detector import EvidenceStatus
 from reprocess.errors import ClusterError, StoreError
 from reprocess.history import list_runs
+from reprocess.page.account import read_accounts
 from reprocess.page.write import write_report
+from reprocess.plot.captions import limits
 from reprocess.stores.objects import open_objects
+from reprocess.stores.records import Records
 from reprocess.stores.sealed import seal, unseal
 
 DAYS = ("2021-12-31", "2022-01-01")
@@ -106,8 +114,6 @@ def small_frame():
     """A good image of another camera's size: unreadable here, and yet it can be shown."""
     import io
 
-    import numpy as np
-
     stream = io.BytesIO()
     np.save(stream, np.full((8, 16, 3), 90, np.uint8))
     return stream.getvalue()
@@ -153,9 +159,51 @@ def test_it_says_what_ran_and_what_came_of_it(done_once):
     assert "px_per_deg: 0.19" in page.section("settings")
 
 
-def test_its_numbers_are_those_of_the_cube(done_once):
-    from reprocess.cube.open import open_cube
+def test_it_accounts_from_decoded_frames_to_the_denominator(done_once):
+    tiny, outcome = done_once
+    text = page_of(tiny, outcome).section("occurrence")
+    statuses = {
+        label: np.concatenate(
+            [zarr.open_array(str(path / "status"), mode="r")[:] for path in years.glob("*.zarr")]
+        )
+        for label in ("diff", "fcn")
+        for years in [tiny.store / "detections" / label]
+    }
+    stored = open_cube(tiny.store)
+    cube = stored["counts"].sum(("time", "mlt")).max("cell")
+    for label, status in statuses.items():
+        n = {member: int((status == member).sum()) for member in EvidenceStatus}
+        counted, common = (
+            int(cube.sel(detector=label, outcome=name)) for name in ("observed", "observed_common")
+        )
+        lost, observed = n[EvidenceStatus.NO_PARTNER], n[EvidenceStatus.OBSERVED]
+        assert lost + observed == 8  # the ledger's column ok
+        assert f"{label} 8 {lost} {observed} {counted} {common} " in text
+    assert "detector frames ok no partner observed counted counted, all compared" in text
+    assert f"({' · '.join(limits(stored.attrs))})" in text
 
+
+def test_the_records_of_a_year_are_read_for_one_page_only(done, monkeypatch):
+    objects = open_objects(str(done.store))
+    listing = Records(objects).list()
+    shutil.rmtree(done.store / "runs/accounts")
+    first = read_accounts(objects, listing, ["diff", "fcn"])
+    read = []
+    monkeypatch.setattr(Records, "read", lambda _self, *block: read.append(block))
+    assert read_accounts(objects, listing, ["diff", "fcn"]) == first
+    assert read == []
+
+
+def test_an_account_names_the_record_that_it_cannot_read(done):
+    shutil.rmtree(done.store / "runs/accounts")
+    (record,) = (done.store / "records/2021/detections/diff").iterdir()
+    record.write_bytes(b"{}")
+    text = Page(Path(write_report(str(done.store))).read_text()).section("occurrence")
+    assert "Not in this table: record of detections diff 2021-12-31" in text
+    assert not (done.store / "runs/accounts/diff-2021.json").exists()
+
+
+def test_its_numbers_are_those_of_the_cube(done_once):
     tiny, outcome = done_once
     text = page_of(tiny, outcome).section("comparison")
     counts = open_cube(tiny.store)["counts"].sum(("time", "mlt", "cell"))

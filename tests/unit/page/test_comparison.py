@@ -88,6 +88,14 @@ def test_totals_are_those_of_each_detector():
     assert (net.observed, net.aurora) == (340, 180)
 
 
+def test_frames_are_those_of_the_cell_that_has_most_over_all_bins():
+    # Counts of a cube by the cell's MLT: the cells have their frames in different bins.
+    observed = [[100, 40, 0], [0, 70, 90]]
+    diff, net = totals(cube({**COUNTS, "observed": {"diff": observed, "net": observed}}))
+    assert (diff.frames, net.frames) == (110, 110)
+    assert (diff.frames_common, net.frames_common) == (90, 90)
+
+
 def test_a_bin_has_the_most_days_of_one_cell_and_no_sum_of_bins_has_any():
     counted = cube(COUNTS)
     days = counted["counts"].copy(data=np.minimum(counted["counts"], 3))
