@@ -62,7 +62,7 @@ class ProgressLine:
 
 
 def _rate(progress: Progress) -> str:
-    """Frames a second; days a second as long as no frame was looked at, as where days are derived."""
+    """Frames a second; days a second while no frame was looked at, as where days are derived."""
     n, unit = (progress.frames, "frames") if progress.frames else (progress.done, "days")
     return f"{n / progress.seconds:.1f} {unit}/s" if progress.seconds else f"{n} {unit}"
 

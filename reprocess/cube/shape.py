@@ -137,6 +137,7 @@ def cube_objects(campaign: Campaign, last_year: int) -> dict[str, bytes]:
                 "campaign": campaign.name,
                 **stages.sky_attributes(campaign),
                 **attributes(cube),
+                "detectors": [_told(campaign, label) for label in campaign.detectors],
                 "compare": list(campaign.compared),
                 "emission_height_km": campaign.cells.emission_height_km,
                 "magnetic_epoch": magnetic_epoch(campaign).date().isoformat(),
@@ -196,6 +197,16 @@ def cube_objects(campaign: Campaign, last_year: int) -> dict[str, bytes]:
         )
         zarr.consolidate_metadata(store)
     return memory.data
+
+
+def _told(campaign: Campaign, label: str) -> str:
+    """What a detector's counts are of: weights by their digest, and thresholds.
+
+    Nothing of a camera epoch, as its noise: an epoch that comes later changes no count, and must
+    not change what stands here.
+    """
+    rule = stages.detector_of(campaign, label).rule()
+    return f"{label}: {json.dumps({**stages.evidence_settings(campaign, label), **rule})}"
 
 
 def _bound(objects: ObjectStore) -> str | None:

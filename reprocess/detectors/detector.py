@@ -102,8 +102,11 @@ class Detector(Protocol):
     def evidence_settings(self) -> dict[str, Any]:
         """JSON-able settings that decide the evidence. Thresholds are not among them."""
 
+    def rule(self) -> dict[str, Any]:
+        """JSON-able thresholds, without the noise they may be multiples of."""
+
     def detection_settings(self, epoch: CameraEpoch) -> dict[str, Any]:
-        """JSON-able thresholds, and the noise they are multiples of.
+        """JSON-able `rule`, and the noise it is a multiple of.
 
         Raises
         ------

@@ -97,11 +97,16 @@ class DifferenceDetector:
             "sky_shift_max_dn": self.settings.sky_shift_max_dn,
         }
 
-    def detection_settings(self, epoch: CameraEpoch) -> dict[str, Any]:
+    def rule(self) -> dict[str, Any]:
         settings = self.settings
-        rule = {"statistic": settings.statistic, "combine": settings.combine}
+        how = {"statistic": settings.statistic, "combine": settings.combine}
         if settings.threshold_dn is not None:
-            return {**rule, "threshold_dn": settings.threshold_dn}
+            return {**how, "threshold_dn": settings.threshold_dn}
+        return {**how, "k_sigma": settings.k_sigma}
+
+    def detection_settings(self, epoch: CameraEpoch) -> dict[str, Any]:
+        if self.settings.threshold_dn is not None:
+            return self.rule()
         noise = epoch.noise
         where = f"noise of the camera epoch valid from {epoch.name}"
         threshold = f"detectors.{self.label}.threshold_dn, which takes the place of k_sigma"
@@ -122,8 +127,7 @@ class DifferenceDetector:
                     f"{remedy}"
                 )
         return {
-            **rule,
-            "k_sigma": settings.k_sigma,
+            **self.rule(),
             "noise": {
                 key: list(value) if isinstance(value, tuple) else value
                 for key, value in levels.items()

@@ -87,8 +87,11 @@ class FcnDetector:
             "precision": self.settings.precision,
         }
 
-    def detection_settings(self, epoch: CameraEpoch) -> dict[str, Any]:  # noqa: ARG002
+    def rule(self) -> dict[str, Any]:
         return {"threshold": self.settings.threshold}
+
+    def detection_settings(self, epoch: CameraEpoch) -> dict[str, Any]:  # noqa: ARG002
+        return self.rule()
 
     def profile(self) -> str:
         """Device kind, instruction set, runtime and its version, precision."""

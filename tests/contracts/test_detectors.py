@@ -300,6 +300,8 @@ def test_thresholds_are_detection_settings_and_never_evidence_settings(case):
         other = case.changed(**change)
         assert json.dumps(other.evidence_settings(), sort_keys=True) == settings
         assert json.dumps(other.detection_settings(epoch), sort_keys=True) != rule
+        assert other.rule() != case.detector.rule()
+        assert other.detection_settings(epoch).items() >= other.rule().items()
 
 
 def test_what_evidence_depends_on_is_in_its_settings(case):

@@ -1,6 +1,7 @@
 """A re-run does what changed and nothing else, and leaves what a first run would have."""
 
 import copy
+import hashlib
 import json
 import os
 import re
@@ -730,3 +731,20 @@ def test_links_whose_disk_is_away_erase_nothing(done):
     lost_one.symlink_to(real / "nowhere")
     (real / "moved").rename(real / "2021/1230")
     assert done.run().report["years"]["2021"]["ledger"]["unreadable"] == 1
+
+
+def test_the_cube_tells_weights_and_thresholds(done):
+    """A cube that was copied alone must say which one it is."""
+    from reprocess import open_cube
+
+    def told():
+        texts = open_cube(str(done.store)).attrs["detectors"]
+        return {text.partition(": ")[0]: json.loads(text.partition(": ")[2]) for text in texts}
+
+    assert list(told()) == ["diff", "fcn"]
+    assert told()["fcn"]["threshold"] == 0.5
+    assert told()["fcn"]["weights"] == hashlib.sha256(done.weights.read_bytes()).hexdigest()
+    assert told()["diff"]["threshold_dn"] == 5.0
+    done.document["detectors"]["fcn"]["threshold"] = 0.7
+    assert done.run().code == 0
+    assert told()["fcn"]["threshold"] == 0.7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
@@ -130,7 +131,9 @@ def test_every_variable_attribute_and_flag_is_on_its_stores_page(
 def test_every_variable_and_outcome_is_on_the_cubes_page() -> None:
     objects = MemoryObjects()
     shape_cube(objects, load_campaign(SAMPLE), 2022)
-    page = _page("stores/occurrence.md")
+    page = _page("stores/occurrence.md") + _page("stores/detections.md") + _page("stores/frames.md")
+    told = json.loads(objects.read("occurrence.zarr/zarr.json"))["attributes"]
+    assert {word for word in told if f"`{word}`" not in page} == set()
     arrays = {key.split("/")[1] for key in objects.keys("occurrence.zarr") if key.count("/") > 1}
     assert {"counts", "n_days", "n_days_committed"} <= arrays
     assert {word for word in {*arrays, *OUTCOMES} if f"`{word}`" not in page} == set()
