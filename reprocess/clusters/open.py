@@ -25,7 +25,11 @@ def check_cluster(cluster: str) -> None:
     ConfigurationError
         Naming what was found and what was expected.
     """
-    if cluster != SERIAL and not is_address(cluster):
+    if is_address(cluster):
+        from reprocess.clusters.remote import check_address
+
+        check_address(cluster)
+    elif cluster != SERIAL:
         load_profile(cluster)
 
 

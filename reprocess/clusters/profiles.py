@@ -220,6 +220,11 @@ def load_profile(cluster: str) -> LocalProfile | SlurmProfile:
 
 
 def _find(cluster: str) -> tuple[str, str]:
+    if "://" in cluster:
+        raise ConfigurationError(
+            f"--cluster {cluster}: found no scheduler's address; expected tcp://HOST:PORT or "
+            f"tls://HOST:PORT"
+        )
     if cluster.endswith(SUFFIXES) or os.sep in cluster:
         path = Path(cluster).expanduser()
     else:

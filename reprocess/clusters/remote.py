@@ -3,10 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 
 from reprocess.clusters.executors import DaskExecutor
-from reprocess.errors import ClusterError
+from reprocess.errors import ClusterError, ConfigurationError
+
+
+def check_address(address: str) -> None:
+    """Refuse a scheduler's address that Dask here could never connect to.
+
+    A client that fails at this leaves threads behind, which say so for forty seconds.
+
+    Raises
+    ------
+    ConfigurationError
+        If it has no port, Dask does not know its protocol, or TLS is not set up.
+    """
+    if not re.fullmatch(r"\w+://[^/]+:\d+(/.*)?", address):
+        raise ConfigurationError(
+            f"--cluster {address}: expected tcp://HOST:PORT or tls://HOST:PORT"
+        )
+    if not address.startswith(("tls://", "wss://")):
+        return
+    from distributed.security import Security
+
+    try:
+        context = Security().get_connection_args("client").get("ssl_context")
+        why = "no certificates are set"
+    except OSError as error:  # also what ssl raises
+        context, why = None, str(error)
+    if context is None:
+        raise ConfigurationError(
+            f"--cluster {address}: Dask's TLS settings do not do ({why}); expected "
+            f"distributed.comm.tls.ca-file, .client.cert and .client.key in ~/.config/dask/*.yaml, "
+            f"or DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY in the "
+            f"environment: the files that the scheduler was started with"
+        )
 
 
 @contextlib.contextmanager
