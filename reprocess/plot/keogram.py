@@ -56,6 +56,9 @@ _IMAGE_MM, _STATUS_MM, _LABEL_MM, _SKY_MM, _BETWEEN_MM = 42.0, 3.0, 24.0, 24.0, 
 _LEFT_MM, _RIGHT_MM = 20.0, 4.0
 _SUN, _MOON = "#e69f00", "#0072b2"
 _NOTHING_LISTED = 12
+_TICK_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 900, 1800, 3600, 7200, 10800)
+_MINUTES_MM, _SECONDS_MM = 11.5, 15.0
+_CURVE_STEP_H, _CURVE_POINTS_MIN = 1 / 12, 25
 
 
 def draw_keogram(
@@ -208,17 +211,58 @@ def _span(
 
 def _hours(axes: Axes, span: tuple[float, float], *, labelled: bool) -> None:
     axes.set_xlim(*span)
-    long = span[1] - span[0]
-    step = next((s for s in (0.25, 0.5, 1, 2, 3) if long / s <= 13), 3)
-    ticks = np.arange(math.ceil(span[0] / step) * step, span[1] + 1e-9, step)
+    ticks, names = _ticks(axes, span)
     axes.set_xticks(ticks)
     axes.tick_params(labelsize=NOTE_PT + 0.5, length=2, width=0.5, pad=1.5)
     for spine in axes.spines.values():
         spine.set_linewidth(0.5)
-    names = [f"{int(t):02d}:{round(60 * (t % 1)):02d}" for t in ticks]
     axes.set_xticklabels(names if labelled else [""] * len(ticks))
     if labelled:
-        axes.set_xlabel("UT, hours:minutes", size=TEXT_PT, labelpad=1.5)
+        parts = "hours:minutes:seconds" if any(name.count(":") > 1 for name in names) else ""
+        axes.set_xlabel(f"UT, {parts or 'hours:minutes'}", size=TEXT_PT, labelpad=1.5)
+
+
+def _ticks(
+    axes: Axes, span: tuple[float, float], *, around: bool = False
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Round times within a span of hours, as many as the axes have room for, and their names.
+
+    `around` calls 24:00 00:00 and goes on from there, else it is the end of the day.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width_mm = 25.4 * axes.get_position().width * figure.get_figwidth()
+    long_s = 3600.0 * (span[1] - span[0])
+    fit = (
+        step for step in _TICK_STEPS_S
+        if long_s / step <= width_mm / (_SECONDS_MM if step < 60 else _MINUTES_MM)
+    )  # fmt: skip
+    step = next(fit, _TICK_STEPS_S[-1])
+    # To the millisecond, or a time that is on a step could fall before or behind it.
+    first, last = (round(3_600_000 * hour) / 1000 for hour in span)
+    seconds = np.arange(math.ceil(first / step), math.floor(last / step) + 1) * step
+    named = seconds % 86_400 if around else seconds
+    names = [_clock(int(s), with_seconds=step < 60) for s in named]
+    if names and step < 60:
+        room_mm = _RIGHT_MM + width_mm * (last - seconds[-1]) / (last - first)
+        if 2 * room_mm < _SECONDS_MM:
+            names[-1] = ""  # would run over the page's edge
+    return seconds / 3600.0, names
+
+
+def _clock(seconds: int, *, with_seconds: bool) -> str:
+    """`06:05` or `06:05:30`."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}" + (f":{rest:02d}" if with_seconds else "")
+
+
+def _sampled(
+    span: tuple[float, float], day: date
+) -> tuple[NDArray[np.float64], NDArray[np.datetime64]]:
+    """Hours UT for a smooth curve over a span, both ends among them, and their times."""
+    n = max(_CURVE_POINTS_MIN, math.ceil((span[1] - span[0]) / _CURVE_STEP_H) + 1)
+    hours = np.linspace(*span, n)
+    return hours, np.datetime64(day, "us") + np.rint(3.6e9 * hours).astype("timedelta64[us]")
 
 
 def _background(axes: Axes) -> None:
@@ -315,15 +359,13 @@ def _draw_status(
 
 def _mlt_axis(axes: Axes, span: tuple[float, float], day: date, campaign: Campaign) -> None:
     """Magnetic local time of the station along the top."""
-    minutes = np.arange(round(60 * span[0]), round(60 * span[1]) + 1)
-    times = np.datetime64(day, "us") + minutes * np.timedelta64(60_000_000, "us")
+    hours, times = _sampled(span, day)
     mlt = np.unwrap(mlt_hours(station_mlon_deg(campaign), times).astype(float), period=24.0)
-    step = next((s for s in (0.25, 0.5, 1, 2, 3) if (mlt[-1] - mlt[0]) / s <= 13), 3)
-    hours = np.arange(math.ceil(mlt[0] / step) * step, mlt[-1] + 1e-9, step)
-    places = np.interp(hours, mlt, minutes / 60.0)
+    turn = 24.0 * math.floor(mlt[0] / 24.0)
+    ticks, names = _ticks(axes, (mlt[0] - turn, mlt[-1] - turn), around=True)
     top = axes.secondary_xaxis("top")
-    top.set_xticks(list(places))
-    top.set_xticklabels([f"{int(h) % 24:02d}:{round(60 * (h % 1)):02d}" for h in hours])
+    top.set_xticks(list(np.interp(ticks + turn, mlt, hours)))
+    top.set_xticklabels(names)
     top.tick_params(labelsize=NOTE_PT + 0.5, length=2, width=0.5, pad=1)
     top.set_xlabel("magnetic local time of the station", size=NOTE_PT + 0.5, labelpad=2)
 
@@ -331,15 +373,12 @@ def _mlt_axis(axes: Axes, span: tuple[float, float], day: date, campaign: Campai
 def _draw_sun_and_moon(
     axes: Axes, span: tuple[float, float], day: date, campaign: Campaign
 ) -> None:
-    minutes = np.arange(round(60 * span[0]), round(60 * span[1]) + 1, 5)
-    times = np.datetime64(day, "us") + minutes * np.timedelta64(60_000_000, "us")
+    hours, times = _sampled(span, day)
     sun = sun_elevation_deg(campaign.site, times)
     moon = moon_elevation_deg(campaign.site, times)
     phase = float(moon_phase_fraction(times[len(times) // 2 : len(times) // 2 + 1])[0])
-    axes.plot(minutes / 60, sun, color=_SUN, lw=1.0, label="Sun")
-    axes.plot(
-        minutes / 60, moon, color=_MOON, lw=1.0, ls="--", label=f"Moon, {100 * phase:.0f} % lit"
-    )
+    axes.plot(hours, sun, color=_SUN, lw=1.0, label="Sun")
+    axes.plot(hours, moon, color=_MOON, lw=1.0, ls="--", label=f"Moon, {100 * phase:.0f} % lit")
     axes.axhline(0, color="#404040", lw=0.4)
     limit = campaign.cube.sun_elevation_max_deg
     low = min(float(np.nanmin(sun)), float(np.nanmin(moon)), -20.0) - 5

@@ -85,6 +85,38 @@ def test_the_page(drawn_store, check_picture):
     check_picture(figure, "keogram")
 
 
+@pytest.mark.parametrize("hours", [(0.5, 0.55), (0.5, 0.5005), (0.1, 1.33), (22.3, 24), (0, 24)])
+def test_short_and_odd_spans_have_curves_from_end_to_end_and_ticks(drawn_store, hours):
+    figure = keogram_figure(str(drawn_store.store), "2021-12-31", hours=hours)
+    sky = figure.axes[-1]
+    curves = [line for line in sky.lines if line.get_label().startswith(("Sun", "Moon"))]
+    assert len(curves) == 2
+    for line in curves:
+        assert len(line.get_xdata()) >= 25
+        assert (line.get_xdata()[0], line.get_xdata()[-1]) == pytest.approx(hours)
+        assert np.isfinite(line.get_ydata()).all()
+    (mlt,) = figure.axes[0].child_axes
+    for axes in (sky, mlt):
+        names = [text.get_text() for text in axes.get_xticklabels()]
+        places = axes.get_xticks()
+        assert 1 <= len(names) == len(places) <= 14
+        if hours[1] - hours[0] >= 0.05:
+            assert len([name for name in names if name]) >= 3
+        # Round times, at their places.
+        if axes is sky:
+            for name, place in zip(names, places, strict=True):
+                parts = [float(part) for part in name.split(":")] if name else [place]
+                assert sum(p / 60**i for i, p in enumerate(parts)) == pytest.approx(place)
+
+
+def test_magnetic_midnight_is_zero_and_the_end_of_a_day_is_24(drawn_store):
+    figure = keogram_figure(str(drawn_store.store), "2021-12-31", hours=(0, 24))
+    (mlt,) = figure.axes[0].child_axes
+    assert "00:00" in [text.get_text() for text in mlt.get_xticklabels()]
+    assert "24:00" not in [text.get_text() for text in mlt.get_xticklabels()]
+    assert "24:00" in [text.get_text() for text in figure.axes[-1].get_xticklabels()]
+
+
 def test_the_hours_shown_are_those_with_frames(drawn_store):
     figure = keogram_figure(str(drawn_store.store), DAY)
     assert {axes.get_xlim() for axes in figure.axes} == {(0.0, 1.25)}
