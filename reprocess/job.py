@@ -18,6 +18,7 @@ from reprocess.cube_years import plan_cube, publish_years
 from reprocess.detectors.runtimes import require_runtime
 from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable
 from reprocess.execute import Progress, execute
+from reprocess.forewarn import without_frames
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.history import Job, last_number, log_end, new_run_id, write_run
 from reprocess.ledger import unreadable_frames, year_ledger
@@ -76,6 +77,9 @@ def run_job(
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
     refuse_lost_years(campaign, request, by_year, listing)
+    nothing_found = without_frames(campaign, request, catalogue, listing)
+    if nothing_found is not None:
+        say(f"warning: {nothing_found}")
     seen = SeenDays(objects, campaign)
     plan = plan_archive(
         campaign, request.years, request.labels, catalogue.days, seen, listing, recomputed(request)

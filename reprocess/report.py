@@ -62,7 +62,7 @@ class ProgressLine:
 
 
 def _rate(progress: Progress) -> str:
-    """Frames a second; days a second while no frame was looked at, as where days are derived."""
+    """Frames a second; days a second where no frame was looked at, as where days are derived."""
     n, unit = (progress.frames, "frames") if progress.frames else (progress.done, "days")
     return f"{n / progress.seconds:.1f} {unit}/s" if progress.seconds else f"{n} {unit}"
 
@@ -93,7 +93,7 @@ class CheckLine:
 
 
 def plan_table(job: Job) -> str:
-    """The plan, by year: tasks by reason, frames, why it is counted, and the time it may take."""
+    """The plan by year and why, the time it may take, and the files that are no frames."""
     rows = [("year", "days to do", "up to date", "frames to read", "because", "cube")]
     for year in job.years:
         tasks = job.plan.of_year(year)
@@ -119,7 +119,8 @@ def plan_table(job: Job) -> str:
     stages: Counter[str] = Counter(b.stage for task in job.plan.tasks for b in task.todo)
     stages.update("cube" for _ in job.cube)
     blocks = ", ".join(f"{n} {stage}" for stage, n in stages.items())
-    return "\n".join([_table(rows), f"blocks: {blocks or 'none'}", estimate])
+    plan = "\n".join([_table(rows), f"blocks: {blocks or 'none'}", estimate])
+    return "\n\n".join([plan, *_no_frames(job)])
 
 
 def summary(job: Job) -> str:
@@ -129,8 +130,7 @@ def summary(job: Job) -> str:
     if occurrence:
         parts.append(occurrence)
     parts += _listed("unreadable frames", job.unreadable)
-    ignored = dict(job.catalogue.ignored)
-    parts += _listed("files in the archive that are no frames", ignored)
+    parts += _no_frames(job)
     failures = {str(day): text for day, text in sorted(job.execution.failures.items())}
     parts += _listed("failed days (run again to retry; details under failures/)", failures)
     parts += _listed("years left alone", {str(y): text for y, text in job.held.items()})
@@ -230,6 +230,10 @@ def _occurrence_table(job: Job) -> str | None:
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "not observed"
+
+
+def _no_frames(job: Job) -> list[str]:
+    return _listed("files in the archive that are no frames", dict(job.catalogue.ignored))
 
 
 def _listed(title: str, items: dict[str, str]) -> list[str]:

@@ -103,14 +103,16 @@ def test_a_displaced_frame_takes_a_free_slot(stills):
     assert ledger(stills.run()) == {"ok": 6}
 
 
-def test_names_that_are_no_times_are_listed(stills):
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+def test_names_that_are_no_times_are_listed(stills, arguments):
     stills.path("2021-12-31", "00:00").with_name("20211231_256130.npy").write_bytes(b"x")
     stills.path("2021-12-31", "00:00").with_name("notes.txt").write_text("clear sky")
 
-    outcome = stills.run()
+    outcome = stills.run(*arguments)
 
     assert outcome.code == 0
     assert outcome.report["archive"] == {"files": 8, "not_frames": 2, "other_years": 0}
+    assert "files in the archive that are no frames: 2" in outcome.out
     assert "there is no time 25:61:30" in outcome.out
 
 
@@ -183,6 +185,40 @@ def test_an_absent_archive_is_refused(stills, committed):
     assert outcome.code == 2
     assert str(stills.archive) in outcome.err
     assert stills.keys() == before
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("pattern", "years", "says"),
+    [
+        ("jbs_%Y%m%d_%H%M%S.jpg", "2021", ["of 2021 among 6 files", "of which 6 are no frames",
+                                           "20211231_000000.npy", "jbs_%Y%m%d_%H%M%S.jpg"]),
+        ("%Y%m%d_%H%M%S*.npy", "2022", ["of 2022 among 6 files; expected some"]),
+        ("%Y/%m%d/%Y%m%d_%H%M%S*.npy", "2023", ["of 2023, nor any file"]),
+    ],
+)  # fmt: skip
+def test_a_first_run_that_finds_no_frame_is_refused(stills, pattern, years, says, arguments):
+    """It ended with 0, "complete", whatever was wrong with the pattern."""
+    stills.document["years"] = ["2021-2023"]
+    stills.document["archive"]["pattern"] = pattern
+
+    outcome = stills.run("--years", years, *arguments)
+
+    assert outcome.code == 2
+    for text in ("archive.url", "archive.pattern", *says):
+        assert text in outcome.err
+    assert not stills.store.exists()
+
+
+def test_a_year_without_frames_beside_committed_ones_is_warned_of(stills, caplog):
+    stills.document["years"] = [2021, 2022]
+    assert stills.run("--years", "2021").code == 0
+    assert "warning" not in caplog.text
+
+    assert stills.run("--years", "2022").code == 0
+
+    assert "warning: archive " in caplog.text
+    assert "found no frames of 2022" in caplog.text
 
 
 def test_an_archive_that_lost_everything_is_refused(stills):

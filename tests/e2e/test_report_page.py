@@ -358,11 +358,13 @@ def test_a_campaign_that_is_refused_leaves_nothing(tiny):
     assert not tiny.store.exists()
 
 
-def test_an_archive_without_frames(tiny):
-    page = page_of(tiny, tiny.run(page=True))
+def test_years_without_frames(tiny):
+    tiny.put_days("2021-12-30")
+    assert tiny.run("--years", "2021").code == 0
+    page = page_of(tiny, tiny.run("--years", "2022", page=True))
     check_readable(page)
     assert page.status == "Complete: the archive holds no frame of these years."
-    assert "No day of these years has a frame" in page.section("coverage")
+    assert "2022 0 0 0 0 0 — not counted" in page.section("coverage")
 
 
 def test_one_detector_stands_alone(tiny):

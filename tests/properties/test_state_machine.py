@@ -488,7 +488,8 @@ class Archives(RuleBasedStateMachine):
     def run_a_part(self, arguments):
         self.books.begin()
         outcome = self._watched(*arguments.split())
-        # A year that lost its frames is refused alone: its archive may not be mounted.
+        # A year that has lost its frames, or has none yet in an empty store, is refused alone: its
+        # archive may not be mounted.
         refused = ("found no frames", "are committed with the old settings")
         assert outcome.code == 0 or any(text in outcome.err for text in refused), outcome.err
         self.books.end(complete=False)
