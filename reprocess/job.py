@@ -18,7 +18,7 @@ from reprocess.cube_years import plan_cube, publish_years
 from reprocess.detectors.runtimes import require_runtime
 from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable
 from reprocess.execute import Progress, execute
-from reprocess.forewarn import without_frames
+from reprocess.forewarn import doubts, without_frames
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.history import Job, last_number, log_end, new_run_id, write_run
 from reprocess.ledger import unreadable_frames, year_ledger
@@ -91,6 +91,8 @@ def run_job(
     if plan.frames_to_read():
         job.expected_frames_per_s = last_number(objects, "frames_per_s")
     _check_longest_block(job, objects)
+    for doubt in doubts(campaign, request, catalogue) if plan.tasks else ():
+        say(f"warning: {doubt}")
     if request.dry_run:
         _fill_ledger(job, records, listing)
         return job

@@ -210,6 +210,17 @@ def test_a_first_run_that_finds_no_frame_is_refused(stills, pattern, years, says
     assert not stills.store.exists()
 
 
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+def test_a_campaign_that_can_observe_nothing_is_warned_of_once(stills, arguments, caplog):
+    stills.document["cells"] = {"pixels_min": 4000}
+
+    outcome = stills.run(*arguments)
+
+    assert outcome.code == 0, outcome.err
+    assert caplog.text.count("warning: ") == 1
+    assert "warning: camera.0: found no sky cell" in caplog.text
+
+
 def test_a_year_without_frames_beside_committed_ones_is_warned_of(stills, caplog):
     stills.document["years"] = [2021, 2022]
     assert stills.run("--years", "2021").code == 0
