@@ -45,6 +45,7 @@ class NamePattern:
         self._on_path = "/" in text
         expression, self._fields = _compile(text)
         self._matcher = re.compile(expression)
+        self._apart, _ = _compile(text, agree=False)
         self._date_fields = [d for d in _DAY_DIRECTIVES if d in self._fields]
         self._date_groups = [self._fields[d] for d in self._date_fields]
         self._clock_fields = [d for d in "HMSf" if d in self._fields]
@@ -77,12 +78,18 @@ class NamePattern:
         """Year, month and day as far as a name tells them, or why it is no frame's name."""
         match = self._match(name)
         if match is None:
-            return f"does not match the pattern {self.text}"
+            return self._why_no_match(name)
         known = {d: match.group(self._fields[d]) for d in self._date_fields}
         return _known_date(known)
 
     def _match(self, name: str) -> re.Match[str] | None:
         return self._matcher.fullmatch(name if self._on_path else name.rpartition("/")[2])
+
+    def _why_no_match(self, name: str) -> str:
+        # What two directories, or a directory and the name, tell differently is a misfiled frame.
+        if re.fullmatch(self._apart, name if self._on_path else name.rpartition("/")[2]):
+            return f"tells two different times by the pattern {self.text}"
+        return f"does not match the pattern {self.text}"
 
     def parse(self, name: str) -> tuple[date, int] | str:
         """Read the time in a name.
@@ -97,7 +104,7 @@ class NamePattern:
         """
         match = self._match(name)
         if match is None:
-            return f"does not match the pattern {self.text}"
+            return self._why_no_match(name)
         key = match.group(*self._date_groups)
         day = self._days.get(key)
         if day is None:
@@ -189,8 +196,11 @@ def _year(fields: dict[str, str]) -> int:
     return int(fields["Y"]) if "Y" in fields else (int(fields["y"]) + 31) % 100 + 1969
 
 
-def _compile(text: str) -> tuple[str, dict[str, int]]:
-    """Translate a pattern; returns the expression and the group of each directive."""
+def _compile(text: str, *, agree: bool = True) -> tuple[str, dict[str, int]]:
+    """Translate a pattern; returns the expression and the group of each directive.
+
+    Directives that occur again have the same value, unless they need not `agree`.
+    """
     fields: dict[str, int] = {}
     parts: list[str] = []
     tokens = iter(re.split(_TOKENS, text, flags=re.DOTALL))
@@ -208,7 +218,7 @@ def _compile(text: str) -> tuple[str, dict[str, int]]:
                 f"archive.pattern: {text}: found {token}, expected one of {known} %%"
             )
         elif directive in fields:
-            parts.append(rf"(?:\{fields[directive]})")
+            parts.append(rf"(?:\{fields[directive]})" if agree else f"(?:{_DIRECTIVES[directive]})")
         else:
             fields[directive] = len(fields) + 1
             parts.append(f"({_DIRECTIVES[directive]})")

@@ -97,6 +97,15 @@ def test_many_wildcards_take_no_time():
     assert isinstance(pattern.parse("20200102_0304" + "a" * 4000 + ".png"), str)
 
 
+def test_a_misfiled_frame_is_told_apart_from_another_name():
+    pattern = "%Y/%m/%d/jbs_%Y%m%d_%H%M%S.jpg"
+    told = _time(pattern, "2021/06/10/jbs_20210611_132000.jpg")
+    assert told == f"tells two different times by the pattern {pattern}"
+    for name in ("2021/06/10/kho_20210610_132000.jpg", "2021/06/jbs_20210610_132000.jpg"):
+        assert _time(pattern, name) == f"does not match the pattern {pattern}"
+    assert _time("%Y%m%d_%Y%H%M.jpg", "x/20210611_20200000.jpg").startswith("tells two different")
+
+
 def test_a_reason_is_not_remembered_for_another_name():
     pattern = NamePattern("%Y%m%d_%H%M.jpg")
     assert isinstance(pattern.parse("20180230_1200.jpg"), str)
