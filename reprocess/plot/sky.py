@@ -136,10 +136,12 @@ class Sky:
         axes.patches[0].set(facecolor="white", hatch=None)
         self.rings(axes, colour="#606060")
         arrow_deg = self._geographic_north_deg
+        # Names stand above each other however the arrow points: side by side they would overlap.
+        points_down = arrow_deg is not None and math.cos(math.radians(arrow_deg)) < 0
+        names_deg = 0.0 if points_down else 180.0
         for elevation_deg in (20, 40, 60):
             if 90 - elevation_deg < self.zenith_max_deg:
-                azimuth_deg = 225.0 if arrow_deg is None else arrow_deg - 90.0
-                x, y = self.place(azimuth_deg, 90 - elevation_deg)
+                x, y = self.place(names_deg, 90 - elevation_deg)
                 axes.text(
                     float(x), float(y), f"{elevation_deg}°", size=5, ha="center", va="center",
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
