@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 
 from reprocess.cube.open import rates
 from reprocess.plot import captions
-from reprocess.plot.numbers import most_days
-
-REFERENCE_MIN = 20
-"""Cell-frames with aurora by the reference below which no factor is given."""
+from reprocess.plot.numbers import most_days, ratio_over_cells
 
 
 @dataclass(frozen=True)
 class Row:
     """One MLT bin or ring: cell-frames observed, with aurora by a label and by the reference.
 
-    `days` is the largest number of UTC days behind one cell (`most_days`); None for what is more
-    than one MLT bin, where days do not add up.
+    `factor` is occurrence by the label over that by the reference; None: too few frames to say
+    (`ratio_over_cells`), or no reference. `days` is the largest number of UTC days behind one
+    cell (`most_days`); None for what is more than one MLT bin, where days do not add up.
     """
 
     name: str
@@ -31,13 +29,7 @@ class Row:
     aurora: int
     reference: int | None = None
     days: int | None = None
-
-    @property
-    def factor(self) -> float | None:
-        """Occurrence by the label over that by the reference; None: too few to say."""
-        if self.reference is None or self.reference < REFERENCE_MIN:
-            return None
-        return self.aurora / self.reference
+    factor: float | None = None
 
     def share(self, part: int | None) -> float | None:
         """A part of the observed cell-frames, 0-1; None where none was observed."""
@@ -149,17 +141,23 @@ def _comparison(
     days: NDArray[np.int64] | None,
 ) -> Comparison:
     def row(name: str, chosen: Any, n_days: int | None = None) -> Row:
-        other_sum = None if other is None else int(other[chosen].sum())
-        return Row(name, int(observed[chosen].sum()), int(aurora[chosen].sum()), other_sum, n_days)
+        # Over the bins: a cell's frames in several of them are different frames.
+        n, with_aurora = observed[chosen].sum(axis=0), aurora[chosen].sum(axis=0)
+        alone = Row(name, int(n.sum()), int(with_aurora.sum()), days=n_days)
+        if other is None:
+            return alone
+        by_reference = other[chosen].sum(axis=0)
+        factor = ratio_over_cells(n, by_reference, with_aurora)
+        return replace(alone, reference=int(by_reference.sum()), factor=factor)
 
     by_bin = [None] * len(hours) if days is None else days[0].tolist()
 
     return Comparison(
         label,
         reference,
-        by_mlt=tuple(row(name, (i,), by_bin[i]) for i, name in enumerate(hours)),
+        by_mlt=tuple(row(name, slice(i, i + 1), by_bin[i]) for i, name in enumerate(hours)),
         by_ring=tuple(row(name, (slice(None), ring_of == i)) for i, name in enumerate(rings)),
-        total=row("all", (slice(None),)),
+        total=row("all", slice(None)),
     )
 
 

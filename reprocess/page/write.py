@@ -21,10 +21,11 @@ from reprocess.errors import ConfigurationError, ReprocessError, StoreError
 from reprocess.history import list_runs, read_run, run_key
 from reprocess.page.account import lost, read_accounts
 from reprocess.page.calendar import draw_year, most_frames
-from reprocess.page.comparison import REFERENCE_MIN, Comparison, Total, compare, totals
+from reprocess.page.comparison import Comparison, Total, compare, totals
 from reprocess.page.frames import PICTURED, PICTURES, bad_frames, with_thumbnails
 from reprocess.page.state import StoreState, read_state
 from reprocess.plot import captions
+from reprocess.plot.numbers import AURORA_MIN, FRAMES_MIN, ratio_digits
 from reprocess.runlog import read_log
 from reprocess.stores.objects import ObjectStore, open_objects
 from reprocess.stores.records import Records, half_digest
@@ -132,7 +133,8 @@ def make_page(objects: ObjectStore, run: Mapping[str, Any]) -> str:
         lost=lost(accounts),
         counted={total.label: total for total in sky.totals},
         selected=captions.limits(sky.attributes or {}),
-        reference_min=REFERENCE_MIN,
+        frames_min=FRAMES_MIN,
+        aurora_min=AURORA_MIN,
         slowest=_slowest(run),
         stages=_stages(run),
         total_key=WHOLE,
@@ -264,10 +266,7 @@ def _percent(share: float | None) -> str:
 
 
 def _factor(factor: float | None) -> str:
-    """Three digits or so: the counts do not bear more."""
-    if factor is None:
-        return "—"
-    return f"{factor:.2f}" if factor < 10 else f"{factor:.1f}" if factor < 100 else f"{factor:.0f}"
+    return "—" if factor is None else ratio_digits(factor)
 
 
 def _seconds(seconds: float | None) -> str:

@@ -23,13 +23,19 @@ from reprocess.cube.selection import mlt_place
 from reprocess.errors import ConfigurationError
 from reprocess.plot import captions
 from reprocess.plot.mapgrid import Maps, Scale, below_words, count_note, maps_figure
+from reprocess.plot.numbers import (
+    AURORA_MIN,
+    FRAMES_MIN,
+    bears_ratio,
+    ratio_digits,
+    ratio_over_cells,
+)
 from reprocess.plot.occurrence import count_maps, head_lines
 from reprocess.plot.page import PAGE_MM, save_figure
 from reprocess.plot.sky import East, sky_of
 
 Kind = Literal["difference", "ratio"]
 DIFFERENCE_MAP, RATIO_MAP = "RdBu_r", "PuOr_r"
-FRAMES_MIN, AURORA_MIN = 20, 5
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _RATIOS = (1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
@@ -75,9 +81,10 @@ def contrast_figure(
     -----
     Cells that no frame of both observed are hatched, those below the limits
     dotted: neither has a colour. The number under a map is that of all cells:
-    the difference of the rates, or the ratio of the counts with aurora. Rates
-    on the common denominator have one denominator, so their ratio is the ratio
-    of the counts with aurora.
+    the difference of the rates, or the ratio of the counts with aurora, where at
+    least one cell bears a ratio itself (`ratio_over_cells`, the report page's rule
+    too). Rates on the common denominator have one denominator, so their ratio is
+    the ratio of the counts with aurora.
     """
     first, second = _pair(cube, detectors)
     counted = count_maps(cube, [first, second], True)
@@ -94,17 +101,17 @@ def contrast_figure(
             scale = _difference_scale(np.where(few, np.nan, values), limit, first, second)
             explained.append(f"dotted: fewer than {frames_min} common frames")
         else:
-            few |= (observed > 0) & (np.minimum(before, after) < aurora_min)
+            few = (observed > 0) & ~bears_ratio(observed, before, after, frames_min, aurora_min)
             values = after / before
             scale = _ratio_scale(np.where(few, np.nan, values), limit, first, second)
             explained.append(
                 f"dotted: fewer than {frames_min} common frames, or fewer than {aurora_min} "
-                f"with aurora by either detector"
+                f"with aurora by either detector; × ?: so in all cells"
             )
     values = np.where(few | (observed == 0), np.nan, values)
     days = [None] * len(observed) if counted.days is None else counted.days[0].tolist()
     notes = [
-        count_note(int(n.max(initial=0)), _whole(kind, n, a, b, aurora_min), n_days)
+        count_note(int(n.max(initial=0)), _whole(kind, n, a, b, frames_min, aurora_min), n_days)
         for n, a, b, n_days in zip(observed, before, after, days, strict=True)
     ]
     sign = "−" if kind == "difference" else "/"
@@ -144,12 +151,14 @@ def _whole(
     observed: NDArray[Any],
     before: NDArray[np.float64],
     after: NDArray[np.float64],
+    frames_min: int,
     aurora_min: int,
 ) -> str:
-    total, a, b = float(observed.sum()), float(before.sum()), float(after.sum())
     if kind == "difference":
-        return f"{100 * (b - a) / max(total, 1.0):+.1f}".replace("-", "−")
-    return f"× {b / a:.2g}" if min(a, b) >= aurora_min else "× ?"
+        more = float(after.sum() - before.sum())
+        return f"{100 * more / max(float(observed.sum()), 1.0):+.1f}".replace("-", "−")
+    ratio = ratio_over_cells(observed, before, after, frames_min, aurora_min)
+    return "× ?" if ratio is None else f"× {ratio_digits(ratio)}"
 
 
 def _difference_scale(

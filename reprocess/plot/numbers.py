@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+
+FRAMES_MIN, AURORA_MIN = 20, 5
+"""Least common frames behind a cell, and of these with aurora by each detector, for a ratio."""
 
 
 def most_days(cube: xr.Dataset, labels: Sequence[str], *, common: bool) -> NDArray[np.int64] | None:
@@ -38,3 +42,50 @@ def most_days(cube: xr.Dataset, labels: Sequence[str], *, common: bool) -> NDArr
         chosen.sum(over, dtype=np.int64).max("cell").transpose("detector", "mlt").to_numpy()
     )
     return days
+
+
+def bears_ratio(
+    observed: NDArray[Any],
+    before: NDArray[Any],
+    after: NDArray[Any],
+    frames_min: int = FRAMES_MIN,
+    aurora_min: int = AURORA_MIN,
+) -> NDArray[np.bool_]:
+    """Tell which cells were observed, and had aurora, often enough for a ratio of two detectors.
+
+    Parameters
+    ----------
+    observed : (..., cell) integer array, frames that both observed
+    before, after : arrays of the same shape, of these with aurora by the one and by the other
+    """
+    enough: NDArray[np.bool_] = (observed >= frames_min) & (np.minimum(before, after) >= aurora_min)
+    return enough
+
+
+def ratio_over_cells(
+    observed: NDArray[Any],
+    before: NDArray[Any],
+    after: NDArray[Any],
+    frames_min: int = FRAMES_MIN,
+    aurora_min: int = AURORA_MIN,
+) -> float | None:
+    """Occurrence by one detector over that by another, over several cells: a ratio of sums.
+
+    Parameters
+    ----------
+    observed, before, after, frames_min, aurora_min : (cell,) arrays, as in `bears_ratio`
+
+    Returns
+    -------
+    float
+        None where no single cell bears a ratio: a sum over cells counts the same few frames in
+        each of them, and is no better founded than they are.
+    """
+    if not bears_ratio(observed, before, after, frames_min, aurora_min).any():
+        return None
+    return float(after.sum() / before.sum())
+
+
+def ratio_digits(ratio: float) -> str:
+    """A ratio in three digits or so: the counts do not bear more."""
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}" if ratio < 100 else f"{ratio:.0f}"

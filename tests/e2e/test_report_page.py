@@ -213,7 +213,7 @@ def test_its_numbers_are_those_of_the_cube(done_once):
     )
     row = (
         f"{observed} {difference} {100 * difference / observed:.1f} "
-        f"{fcn} {100 * fcn / observed:.1f} {fcn / difference:.2f}"
+        f"{fcn} {100 * fcn / observed:.1f} —"  # seven frames are too few for a factor
     )
     assert f"all — {row}" in text  # by MLT: days do not add up over bins
     assert f"all {row}" in text  # by ring

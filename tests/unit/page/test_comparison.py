@@ -5,7 +5,9 @@ import pytest
 import xarray as xr
 
 from reprocess.cube.open import with_rates
-from reprocess.page.comparison import REFERENCE_MIN, Row, compare, totals
+from reprocess.page.comparison import Row, compare, totals
+from reprocess.page.write import _factor
+from reprocess.plot.contrast import contrast_figure
 
 KINDS = {"diff": "difference", "net": "fcn"}
 
@@ -42,18 +44,39 @@ COUNTS = {
 def test_by_mlt_by_ring_and_over_all():
     (found,) = compare(cube(COUNTS), KINDS)
     assert (found.label, found.reference) == ("net", "diff")
-    assert found.by_mlt == (Row("00–12", 250, 150, 35), Row("12–24", 0, 0, 0))
-    assert found.by_ring == (Row("50–90°", 90, 60, 10), Row("10–50°", 160, 90, 25))
-    assert found.total == Row("all", 250, 150, 35)
+    assert found.by_mlt == (Row("00–12", 250, 150, 35, None, 150 / 35), Row("12–24", 0, 0, 0))
+    assert found.by_ring == (
+        Row("50–90°", 90, 60, 10, None, 6.0), Row("10–50°", 160, 90, 25, None, 90 / 25),
+    )  # fmt: skip
+    assert found.total == Row("all", 250, 150, 35, None, 150 / 35)
 
 
-def test_the_factor_is_of_counts_and_absent_where_the_reference_has_too_few():
-    (found,) = compare(cube(COUNTS), KINDS)
-    assert found.total.factor == pytest.approx(150 / 35)
-    assert found.by_ring[0].factor is None  # 10 < 20
-    assert found.by_ring[1].factor == pytest.approx(90 / 25)
-    assert Row("", 100, 0, REFERENCE_MIN).factor == 0.0
-    assert Row("", 100, 9, REFERENCE_MIN - 1).factor is None
+@pytest.mark.parametrize(
+    ("observed", "diff", "net", "factor"),
+    [
+        ([90, 80, 80], [10, 12, 13], [60, 50, 40], "4.29"),
+        ([90, 80, 80], [10, 4, 4], [60, 90, 40], "10.6"),  # one cell is enough
+        ([90, 80, 80], [4, 4, 4], [60, 50, 40], None),  # 12 cell-frames, but of the same 4 frames
+        ([90, 80, 80], [60, 50, 40], [0, 0, 0], None),  # not 0.00
+        ([19, 19, 19], [10, 10, 10], [12, 12, 12], None),
+        ([90, 80, 80], [60, 50, 40], [61, 52, 42], "1.03"),  # not 1
+    ],
+)
+def test_page_and_ratio_map_give_the_same_number_by_the_same_rule(observed, diff, net, factor):
+    nothing = [0, 0, 0]
+    counted = {
+        "observed_common": {name: [observed, nothing] for name in ("diff", "net")},
+        "aurora_common": {"diff": [diff, nothing], "net": [net, nothing]},
+    }
+    counted |= {name.removesuffix("_common"): counts for name, counts in counted.items()}
+    made = cube(counted)
+    quarters = [[0.0, 360.0], [0.0, 180.0], [180.0, 360.0]]
+    made = made.assign_coords(cell_azimuth_bounds=(("cell", "bound"), quarters))
+    (found,) = compare(made, KINDS)
+    for row in (found.by_mlt[0], found.total):
+        assert _factor(row.factor) == (factor or "—")
+    below = [text.get_text() for text in contrast_figure(made, "ratio").texts]
+    assert f"{max(observed)} · × {factor or '?'}" in below
 
 
 def test_the_share_of_nothing_is_not_zero():
