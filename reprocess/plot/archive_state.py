@@ -13,7 +13,7 @@ from reprocess import stages
 from reprocess.campaign import Campaign
 from reprocess.errors import ConfigurationError
 from reprocess.ledger import ledger_of_day
-from reprocess.plot.stored import Stored
+from reprocess.plot.stored import Stored, check_years
 from reprocess.stores.records import (
     HALF,
     Block,
@@ -64,7 +64,12 @@ def read_years(stored: Stored, years: Iterable[int] | None = None) -> list[YearS
 
     Parameters
     ----------
-    years : a year of which nothing is known comes back empty
+    years : of which there are records or failures, or that the last run counted frames of
+
+    Raises
+    ------
+    ConfigurationError
+        If nothing is known of one of the years.
 
     Notes
     -----
@@ -78,9 +83,13 @@ def read_years(stored: Stored, years: Iterable[int] | None = None) -> list[YearS
     known = {block.year for block in stored.listing} | {day.year for day in failures}
     cubes: dict[int, dict[str, Any]] = {}
     ledgers = _last_ledgers(stored)
+    if years is not None:
+        years = set(years)
+        counted = {year for year, ledger in ledgers.items() if any(ledger.values())}
+        check_years(years, known | counted, stored.url)
     return [
         _year(stored, campaign, year, failures, cubes, ledgers)
-        for year in sorted(known if years is None else set(years))
+        for year in sorted(known if years is None else years)
     ]
 
 

@@ -109,7 +109,7 @@ def _occurrence(options: argparse.Namespace) -> int:
     from reprocess.plot.groups import count_groups, groups_figure
     from reprocess.plot.occurrence import nothing_figure, occurrence_figure
     from reprocess.plot.page import save_figure
-    from reprocess.plot.stored import check_cube
+    from reprocess.plot.stored import check_cube, check_years
 
     stored = _stored(options)
     cube = open_cube(options.store, access=stored.access)
@@ -117,6 +117,7 @@ def _occurrence(options: argparse.Namespace) -> int:
         check_cube(cube, stored.given, options.store)
     years = years_of(options)
     if years is not None:
+        check_years(years, cube["time"].dt.year.to_numpy().tolist(), options.store)
         cube = cube.sel(time=cube["time"].dt.year.isin(years))
     if not int(cube["counts"].sum()):
         figure = nothing_figure(cube, _said(years), **_width(options))

@@ -76,7 +76,7 @@ def coverage_figure(
     Raises
     ------
     ConfigurationError
-        If more than 30 years are asked for.
+        If there are more than 30 years, or nothing is known of one that is asked for.
 
     Notes
     -----

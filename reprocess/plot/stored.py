@@ -8,7 +8,7 @@ must agree with it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -166,6 +166,23 @@ class Stored:
             old, new = (_science(one.model_dump(mode="json")) for one in (last, campaign))
             found += differences(old, new)
         refuse_differences(self.url, campaign.name, found)
+
+
+def check_years(asked: Iterable[int], held: Iterable[int], url: str) -> None:
+    """Refuse years of which there is nothing to draw.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of `asked` is not among `held`; names both.
+    """
+    held = set(held)
+    unknown = sorted(set(asked) - held)
+    if unknown:
+        raise ConfigurationError(
+            f"--years: found {', '.join(map(str, unknown))}, expected years that {url} holds "
+            f"({', '.join(map(str, sorted(held))) or 'none'})"
+        )
 
 
 def check_cube(cube: xr.Dataset, campaign: Campaign, url: str) -> None:

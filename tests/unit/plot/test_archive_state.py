@@ -8,8 +8,9 @@ from picture_comparison import said
 
 from reprocess.campaign import load_campaign
 from reprocess.errors import ConfigurationError
-from reprocess.plot.archive_state import State, YearState, read_years
-from reprocess.plot.coverage import coverage_figure, draw_coverage
+from reprocess.plot import coverage
+from reprocess.plot.archive_state import State, read_years
+from reprocess.plot.coverage import coverage_figure
 from reprocess.plot.stored import Stored
 from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Records, day_block
@@ -110,22 +111,22 @@ def test_the_page(drawn_store, check_picture):
     check_picture(figure, "coverage")
 
 
-def test_nothing_committed_is_a_picture_that_says_so(drawn_store, tmp_path):
+def test_nothing_committed_is_a_picture_that_says_so(tmp_path):
     assert "Nothing is committed." in said(coverage_figure(str(tmp_path)))
-    text = said(coverage_figure(str(drawn_store.store), years=[2019]))
-    assert "Nothing is committed of 2019." in text
-    with pytest.raises(ConfigurationError, match="found 40 years"):
-        draw_coverage(str(drawn_store.store), tmp_path / "c.png", years=range(1980, 2020))
 
 
-def test_a_year_of_which_nothing_is_known_is_empty(drawn_store):
-    assert read_years(Stored(str(drawn_store.store)), [2019])[0] == YearState(
-        2019,
-        blocks={
-            (stage, label): {}
-            for stage, label in (
-                ("frames", ""), ("evidence", "diff"), ("detections", "diff"),
-                ("evidence", "fcn"), ("detections", "fcn"),
-            )
-        },
-    )  # fmt: skip
+def test_a_year_of_which_nothing_is_known_is_refused_and_the_known_ones_named(drawn_store):
+    with pytest.raises(ConfigurationError, match=r"found 2019, .* holds \(2021, 2022\)"):
+        coverage_figure(str(drawn_store.store), years=[2019, 2021])
+
+
+def test_more_years_than_a_picture_holds_are_refused(drawn_store, monkeypatch):
+    monkeypatch.setattr(coverage, "YEARS_MAX", 1)
+    with pytest.raises(ConfigurationError, match="found 2 years, expected at most 1"):
+        coverage_figure(str(drawn_store.store))
+
+
+def test_a_year_of_which_only_the_last_run_knows_is_drawn(drawn_store, monkeypatch):
+    stored = Stored(str(drawn_store.store))
+    monkeypatch.setattr(type(stored), "runs", [{"ledger": {"2019": {"not_yet_run": 7}}}])
+    assert read_years(stored, [2019])[0].last_ledger == {"not_yet_run": 7}

@@ -4,6 +4,7 @@ import matplotlib.image
 import pytest
 
 from reprocess import cli
+from reprocess.cube.open import open_cube
 
 KINDS = {
     "occurrence.png": ["occurrence"],
@@ -42,13 +43,18 @@ def test_equal_vector_pictures_are_equal_files(drawn_store, tmp_path):
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_years_without_an_observation_are_a_picture_that_says_so(drawn_store, tmp_path):
+def test_years_without_an_observation_make_a_picture_that_says_so(
+    drawn_store, tmp_path, monkeypatch
+):
     path = tmp_path / "none.svg"
     store = str(drawn_store.store)
-    assert cli.main(["plot", "occurrence", store, str(path), "--years", "2031"]) == 0
+    cube = open_cube(store)
+    cube = cube.assign(counts=cube["counts"].where(cube["time"].dt.year != 2022, 0))
+    monkeypatch.setattr("reprocess.cube.open.open_cube", lambda *_, **__: cube)
+    assert cli.main(["plot", "occurrence", store, str(path), "--years", "2022"]) == 0
     # Text is drawn as glyphs; matplotlib keeps each string in a comment.
     said = " ".join(re.findall(r"<!-- (.*?) -->", path.read_text()))
-    assert "No frame was observed in 2031" in said
+    assert "No frame was observed in 2022" in said
 
 
 @pytest.mark.parametrize(
@@ -57,6 +63,9 @@ def test_years_without_an_observation_are_a_picture_that_says_so(drawn_store, tm
         ("a.jpg", ["occurrence"], "found the ending '.jpg', expected one of .png, .pdf, .svg"),
         ("no/a.png", ["occurrence", "--strip"], "cannot be written"),
         ("a.png", ["occurrence", "--years", "x"], "--years: expected"),
+        ("a.png", ["occurrence", "--years", "2030"], "--years: found 2030, expected years that"),
+        ("a.png", ["occurrence", "--years", "2021-2023", "--dial"], "--years: found 2023, "),
+        ("a.png", ["coverage", "--years", "2030"], "holds (2021, 2022)"),
         ("a.png", ["occurrence", "--by", "moon"], "found no such grouping"),
         ("a.png", ["compare", "--time", "x"], "--time x: cannot be read"),
         ("a.png", ["keogram", "--day", "x"], "--day x: cannot be read"),
