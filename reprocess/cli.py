@@ -361,7 +361,12 @@ def _simulate(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from reprocess.page.write import write_report
 
-    print(write_report(options.store, options.run, options.output, access_of(options)))
+    output: Path | None = options.output
+    if output is not None and not output.absolute().parent.is_dir():
+        raise ConfigurationError(
+            f"report {output}: found no directory {output.parent}, expected one that is there"
+        )
+    print(write_report(options.store, options.run, output, access_of(options)))
     return 0
 
 

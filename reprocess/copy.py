@@ -84,8 +84,11 @@ def copy_store(
             f"{source.url}: found no committed block, expected a store that a run has left; "
             f"check the URL and --years"
         )
-    if source.url == target.url:
-        raise ConfigurationError(f"{source.url}: expected two different stores")
+    one, other = (f"{objects.url.rstrip('/')}/" for objects in (source, target))
+    if one.startswith(other) or other.startswith(one):
+        raise ConfigurationError(
+            f"{source.url}: is copied to {target.url}; expected two stores, neither in the other"
+        )
     _refuse_another_campaign(source, target)
     wanted = sorted({block.year for block in listing})
     paths = sorted({path for block in listing for path in _paths(block)})

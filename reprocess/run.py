@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from reprocess import report
-from reprocess.campaign import Campaign, load_campaign
+from reprocess.campaign import Campaign, load_campaign, parse_years
 from reprocess.clusters.open import check_cluster
 from reprocess.errors import (
     ClusterError,
@@ -38,6 +38,7 @@ from reprocess.options import (
 from reprocess.request import Request
 from reprocess.stores.objects import open_objects
 from reprocess.streams import ready_streams
+from reprocess.strict_yaml import parse_yaml
 
 SAMPLE_DIRECTORY = "sample-run"
 EXIT_COMPLETE, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_CLUSTER, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -210,25 +211,33 @@ def _campaign(options: argparse.Namespace) -> tuple[Campaign, Path | None]:
         return load_campaign(
             options.campaign, options.overrides, store=options.store, access=access
         ), None
-    from reprocess.simulate.archive import write_sample
+    from reprocess.simulate.archive import sample_text, write_sample
 
     directory = Path(SAMPLE_DIRECTORY if options.store is None else options.store).absolute()
     path = directory / "sample.yaml"
-    if not path.exists():
+    if not (directory / "truth" / "manifest.json").exists():  # written when all is drawn
+        check_cluster(options.cluster)
+        _years(options, parse_years(parse_yaml(sample_text(), "sample.yaml")["years"]))
         logging.getLogger("reprocess").info("drawing the sample archive in %s", directory)
         path = write_sample(directory)
     store = str(directory / "store")
     return load_campaign(path, options.overrides, store=store), directory
 
 
-def _run(campaign: Campaign, options: argparse.Namespace, run_id: str) -> Job:
-    years = years_of(options) or campaign.years
-    outside = set(years) - set(campaign.years)
+def _years(options: argparse.Namespace, known: tuple[int, ...]) -> tuple[int, ...]:
+    """Years to run: those asked for, or all of the campaign's."""
+    years = years_of(options) or known
+    outside = set(years) - set(known)
     if outside:
         raise ConfigurationError(
             f"--years: found {', '.join(map(str, sorted(outside)))}, expected years of the "
-            f"campaign ({', '.join(map(str, campaign.years))})"
+            f"campaign ({', '.join(map(str, known))})"
         )
+    return years
+
+
+def _run(campaign: Campaign, options: argparse.Namespace, run_id: str) -> Job:
+    years = _years(options, campaign.years)
     check_cluster(options.cluster)
     labels = tuple(labels_of(options) or campaign.detectors)
     request = Request(

@@ -44,7 +44,9 @@ class Campaign(Settings):
 
     @field_validator("store")
     @classmethod
-    def _no_secret(cls, value: str) -> str:
+    def _writable(cls, value: str) -> str:
+        if value.startswith(("http://", "https://")):
+            raise ValueError("a directory or a URL that can be written, such as s3://bucket/store")
         return without_secret(value)
 
     @field_validator("years", mode="before")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 
@@ -30,7 +32,21 @@ def check_cluster(cluster: str) -> None:
 
         check_address(cluster)
     elif cluster != SERIAL:
-        load_profile(cluster)
+        profile = load_profile(cluster)
+        if isinstance(profile, LocalProfile) and profile.scratch:
+            _check_scratch(cluster, os.path.expandvars(profile.scratch))
+
+
+def _check_scratch(cluster: str, directory: str) -> None:
+    # Dask would make it, and all directories above it, where a name is mistyped.
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"--cluster {cluster}: scratch: found {directory} ({error.strerror}), expected a "
+            f"directory that is there and can be written"
+        ) from error
 
 
 def runs_here(cluster: str) -> bool:

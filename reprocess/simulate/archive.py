@@ -79,6 +79,11 @@ def write_sample(
     Path
         The campaign file.
 
+    Raises
+    ------
+    ConfigurationError
+        If the directory cannot be made.
+
     Notes
     -----
     The same bytes each time, whatever `processes` is. Every frame's noise is
@@ -90,7 +95,13 @@ def write_sample(
     campaign = campaign_from_mapping(yaml.safe_load(text), source="sample.yaml")
     nights = _tiny_nights() if tiny else NIGHTS
     nights = nights[: days if days is not None else len(nights)]
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"sample {target}: cannot be made ({error.strerror}); expected a directory that this "
+            f"user can write"
+        ) from error
     campaign_path.write_text(text, encoding="utf-8")
     jobs = [_jobs(campaign, number, night) for number, night in enumerate(nights)]
     drawn = _draw_all([job for night in jobs for job in night], processes)

@@ -33,6 +33,9 @@ DOCUMENT_BYTES_MAX = 1 << 28
 
 DELETES_AT_ONCE = 8
 
+NO_PLACE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS})
+"""Why a store's directory cannot be made, if it lies where none can be."""
+
 PLACE_ATTEMPTS = 100
 """Times a directory is made again that a neighbour's delete pruned before the file was in it."""
 
@@ -206,6 +209,7 @@ class LocalObjects:
         return path
 
     def _scratch(self, data: bytes) -> Path:
+        self._make_root()
         directory = self.root / SCRATCH
         directory.mkdir(parents=True, exist_ok=True)
         scratch = directory / uuid.uuid4().hex
@@ -218,6 +222,17 @@ class LocalObjects:
             scratch.unlink(missing_ok=True)
             raise
         return scratch
+
+    def _make_root(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in NO_PLACE:
+                raise
+            raise ConfigurationError(
+                f"store {self.root}: cannot be made ({error.strerror}); expected a directory that "
+                f"this user can write"
+            ) from error
 
     def _create_without_links(self, path: Path, data: bytes) -> bool:
         try:

@@ -473,6 +473,8 @@ def test_a_store_without_runs_and_a_run_that_is_not_there(done, tmp_path, capsys
     assert "expected a store that a run has written to" in capsys.readouterr().err
     assert main(["report", str(done.store), "--run", "20200101T000000Z-abcdef"]) == 2
     assert "expected one of its runs" in capsys.readouterr().err
+    assert main(["report", str(done.store), str(tmp_path / "no" / "page.html")]) == 2
+    assert "page.html: found no directory" in capsys.readouterr().err
 
 
 def test_the_log_of_a_run_tells_its_days_and_names_it_on_every_line(done_once):

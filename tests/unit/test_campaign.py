@@ -128,6 +128,7 @@ def test_an_unknown_key_unlike_any_other_gets_no_suggestion(campaign_document):
         ),
         ("camera__0__valid_until", 2021.5, r"camera.0.valid_until: found 2021.5, expected a UTC"),
         ("store", "/data/d\udcf6/store", r"store: found '/data/d.udcf6/store', expected a name in"),
+        ("store", "http://host/store", r"store: found .http://host/store., expected a directory"),
         ("camera__0__mask", "m\udcf6.png", r"camera.0.mask: found 'm.udcf6.png', expected a name"),
         ("camera__0__time_stamps", "start", r"exposure_s, since time_stamps: start"),
         ("camera__0__white_level", 300, r"white_level up to 255, since archive.bits is 8"),

@@ -151,6 +151,15 @@ def test_another_campaigns_store_is_not_written_to(campaign):
     assert list(target.data) == ["records/settings/frames.json"]
 
 
+def test_a_store_is_not_copied_into_itself(campaign):
+    before = campaign.keys()
+    for target in (campaign.store, campaign.store / "sub", campaign.root):
+        with pytest.raises(ConfigurationError, match="expected two stores, neither in the other"):
+            copy(campaign, LocalObjects(target))
+    assert campaign.keys() == before
+    assert not (campaign.store / "sub").exists()
+
+
 def test_a_target_that_a_run_is_writing_is_left_alone(campaign):
     target = MemoryObjects()
     acquire(target, "2021", "a-run", lambda _line: None)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reprocess.clusters.open import check_walltime
+from reprocess.clusters.open import check_cluster, check_walltime
 from reprocess.clusters.profiles import (
     DRIVER,
     SHIPPED,
@@ -30,6 +30,14 @@ def write(tmp_path):
         return str(path)
 
     return write
+
+
+def test_a_scratch_that_is_not_there_is_refused_and_not_made(write, tmp_path):
+    check_cluster(write(f"kind: local\nscratch: {tmp_path}\n"))
+    missing = tmp_path / "scrtch" / "me"
+    with pytest.raises(ConfigurationError, match=r"scratch: found .*/scrtch/me \(No such file"):
+        check_cluster(write(f"kind: local\nscratch: {missing}\n"))
+    assert not missing.parent.exists()
 
 
 @pytest.mark.parametrize("name", SHIPPED)

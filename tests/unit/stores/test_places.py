@@ -18,3 +18,11 @@ def test_a_file_is_no_store(tmp_path):
 def test_a_path_that_is_not_utf8_is_refused_by_name(tmp_path):
     with pytest.raises(ConfigurationError, match=r"d.udcf6.*expected a name in UTF-8"):
         open_objects(os.fsdecode(os.fsencode(tmp_path) + b"/d\xf6"))
+
+
+@pytest.mark.parametrize("write", [lambda o: o.write("a/b", b""), lambda o: o.create("a/b", b"")])
+def test_a_store_that_cannot_be_made_is_refused_by_name(tmp_path, write):
+    (tmp_path / "file").write_bytes(b"")
+    objects = open_objects(str(tmp_path / "file" / "store"))
+    with pytest.raises(ConfigurationError, match=r"file/store: cannot be made \(Not a directory"):
+        write(objects)
