@@ -269,14 +269,8 @@ def _evidence_arguments(verb: argparse.ArgumentParser) -> None:
 
 def _trace(options: argparse.Namespace) -> int:
     from reprocess import trace
-    from reprocess.plot.stored import Stored
 
-    campaign = None
-    if options.campaign is not None:
-        from reprocess.campaign import load_campaign
-
-        campaign = load_campaign(options.campaign, options.overrides)
-    stored = Stored(options.store, campaign, access_of(options))
+    stored = command.stored_of(options)
     found = trace.trace(stored, options.detector, options.month, options.mlt, options.cell)
     print(trace.text(found, frames=options.frames))
     return 0

@@ -111,7 +111,7 @@ def _occurrence(options: argparse.Namespace) -> int:
     from reprocess.plot.page import save_figure
     from reprocess.plot.stored import check_cube, check_years
 
-    stored = _stored(options)
+    stored = stored_of(options)
     cube = open_cube(options.store, access=stored.access)
     if stored.given is not None:
         check_cube(cube, stored.given, options.store)
@@ -154,7 +154,7 @@ def _compare(options: argparse.Namespace) -> int:
     from reprocess.plot.compare import draw_compare
 
     path = draw_compare(
-        _stored(options), options.time, options.output, detectors=labels_of(options),
+        stored_of(options), options.time, options.output, detectors=labels_of(options),
         stretch=options.stretch, east=options.east, title=options.title, dpi=options.dpi,
         **_width(options),
     )  # fmt: skip
@@ -167,7 +167,7 @@ def _keogram(options: argparse.Namespace) -> int:
 
     hours = None if options.hours is None else tuple(options.hours)
     path = draw_keogram(
-        _stored(options), options.day, options.output, detectors=labels_of(options), hours=hours,
+        stored_of(options), options.day, options.output, detectors=labels_of(options), hours=hours,
         contours=not options.no_contours, title=options.title, dpi=options.dpi, **_width(options),
     )  # fmt: skip
     print(path)
@@ -178,14 +178,15 @@ def _coverage(options: argparse.Namespace) -> int:
     from reprocess.plot.coverage import draw_coverage
 
     path = draw_coverage(
-        _stored(options), options.output, years=years_of(options), title=options.title,
+        stored_of(options), options.output, years=years_of(options), title=options.title,
         dpi=options.dpi, **_width(options),
     )  # fmt: skip
     print(path)
     return 0
 
 
-def _stored(options: argparse.Namespace) -> Stored:
+def stored_of(options: argparse.Namespace) -> Stored:
+    """The store that `STORE`, `--access`, `--campaign` and `--set` tell."""
     from reprocess.campaign import load_campaign
     from reprocess.plot.stored import Stored
 
