@@ -171,9 +171,11 @@ def _status(run: Mapping[str, Any]) -> tuple[str, str]:
         return "bad", f"Incomplete: {text}. What is committed stays; run again to go on."
     if not sum(run["catalogue"]["frames"].values()):
         return "good", "Complete: the archive holds no frame of these years."
+    were = "was up to date" if tasks["skipped"] == 1 else "were up to date"
     if not tasks["done"] and not run.get("published"):
-        return "good", f"Complete: nothing to do, {tasks['skipped']} days were up to date."
-    return "good", f"Complete: {tasks['done']} days done, {tasks['skipped']} were up to date."
+        return "good", f"Complete: nothing to do, {captions.days(tasks['skipped'])} {were}."
+    done, skipped = captions.days(tasks["done"]), captions.thousands(tasks["skipped"])
+    return "good", f"Complete: {done} done, {skipped} {were}."
 
 
 def _sky(objects: ObjectStore, run: Mapping[str, Any], state: StoreState) -> Sky:

@@ -126,8 +126,10 @@ def compare_figure(
     campaign = stored.campaign
     head = [
         Line(title or f"Frames and detections · {campaign.site.code}", TITLE_PT, "bold"),
-        Line(f"counts up to {stretch:.0f} drawn as full brightness, the same for all frames"),
     ]
+    if images:
+        said = f"counts up to {stretch:.0f} drawn as full brightness, the same for all frames"
+        head.append(Line(said))
     below_mm = head_mm(head, width_mm, campaign.simulated) + 1
     row_mm = panel_mm + 4.5
     words = _words(stored, labels, rows, east)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -134,10 +134,11 @@ def _bars(axes: Axes, one: YearState, top: int) -> None:
         heights = np.zeros_like(base)
         for day, ledger in one.frames.items():
             heights[_index(day)] = ledger.get(column, 0)
-        drawn = np.flatnonzero(heights)
-        axes.bar(
-            drawn, heights[drawn], bottom=base[drawn], width=1.0, align="edge", linewidth=0,
-            color=COLUMN_COLOURS[column],
+        # One outline, not moved to whole pixels: bars would be one pixel wide or two by their
+        # date, or have seams between them.
+        axes.stairs(
+            base + heights, np.arange(len(base) + 1), baseline=base, fill=True, linewidth=0,
+            color=COLUMN_COLOURS[column], snap=False,
         )  # fmt: skip
         base += heights
     lost = [_index(day) + 0.5 for day in one.failures if day not in one.frames]
@@ -149,7 +150,7 @@ def _bars(axes: Axes, one: YearState, top: int) -> None:
 def _strips(
     page: Page, one: YearState, rows: Sequence[tuple[str, str]], y_mm: float, width_mm: float
 ) -> None:
-    values: NDArray[Any] = np.zeros((len(rows), days_in_year(one.year)))
+    values: NDArray[np.int64] = np.zeros((len(rows), days_in_year(one.year)), np.int64)
     for i, row in enumerate(rows):
         for day, state in one.blocks.get(row, {}).items():
             values[i, _index(day)] = state
@@ -159,10 +160,11 @@ def _strips(
     axes = page.axes(_LEFT_MM, y_mm, width_mm, _ROW_MM * len(rows))
     _plain(axes, one.year)
     axes.set_yticks([])
-    colours = ListedColormap([STATE_COLOURS[state] for state in State])
+    colours = np.array([to_rgb(STATE_COLOURS[state]) for state in State])
+    # Colours are mixed where a day ends within a pixel, as the bars' are, but not states.
     axes.imshow(
-        values, extent=(0, values.shape[1], len(rows), 0), aspect="auto", cmap=colours,
-        norm=Normalize(-0.5, len(State) - 0.5), interpolation="nearest",
+        colours[values], extent=(0, values.shape[1], len(rows), 0), aspect="auto",
+        interpolation="antialiased",
     )  # fmt: skip
     for i in range(1, len(rows)):
         axes.axhline(i, color="white", lw=0.8)
@@ -245,10 +247,10 @@ def _caption(one: YearState) -> str:
         for column in COLUMN_COLOURS
         if total[column]
     ]
-    days = len(one.frames)
-    text = f"{one.year} · {captions.thousands(n)} frames on {days} committed days"
+    days = captions.days(len(one.frames)).replace(" ", " committed ")
+    text = f"{one.year} · {captions.thousands(n)} frames on {days}"
     text += f" ({', '.join(parts)})" if parts else ""
-    text += f" · {len(one.failures)} days failed" if one.failures else ""
+    text += f" · {captions.days(len(one.failures))} failed" if one.failures else ""
     cube = {State.NONE: "not published", State.DONE: "up to date", State.STALE: "stale"}
     return f"{text} · cube {cube[one.cube]}"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from reprocess.calibrate import Calibration
@@ -14,6 +16,7 @@ from reprocess.geometry.lens import lens_from_settings
 from reprocess.plot.cells import brightened, draw_compass, draw_elevation_circles, fit_view
 
 _USED, _LEFT_OUT = "#7fffd4", "#ff5f5f"
+_NAMES_MAX, _NAME_PT, _NAME_AWAY_PT = 60, 7.0, (6.0, 4.0)
 
 
 def draw_stars(
@@ -28,8 +31,9 @@ def draw_stars(
 
     Notes
     -----
-    Left: each marked star (ring), a line of 20 times its residual, names of the worst and of
-    those left out (cross, with the line at its true length). Right: residuals against elevation.
+    Left: each marked star (ring), or one left out (cross, with the line at its true length), a
+    line of 20 times its residual, and as many names as can be read (`readable_names`), the worst
+    first. Right: residuals against elevation.
     """
     stars, fit = calibration.stars, calibration.fit
     width, height = calibration.image_size
@@ -54,11 +58,6 @@ def draw_stars(
             [stars.x_px[i], stars.x_px[i] + factor * off[i, 0]],
             [stars.y_px[i], stars.y_px[i] + factor * off[i, 1]], "-", color=colour, linewidth=1.0,
         )  # fmt: skip
-    crowded = len(stars) > 60
-    for i in np.flatnonzero(~fit.used | (not crowded)).tolist():
-        axes.annotate(stars.name[i], (stars.x_px[i], stars.y_px[i]), xytext=(6, 4),
-                      textcoords="offset points", fontsize=7,
-                      color=_USED if fit.used[i] else _LEFT_OUT)  # fmt: skip
     fit_view(axes, view)
     axes.set_title("ring: marked star; line: 20 x the way to where the lens puts it"
                    "; red: left out, line at true length", fontsize=9)  # fmt: skip
@@ -77,5 +76,43 @@ def draw_stars(
     side.set_xlabel("elevation (degree)")
     side.set_ylabel("residual (pixel of the stored image)")
     side.legend(fontsize=9)
+    figure.draw_without_rendering()  # where things are is known only then
+    at_pt = axes.transData.transform(np.stack([stars.x_px, stars.y_px], axis=1)) * 72 / figure.dpi
+    for i in readable_names(stars.name, at_pt, np.lexsort((-fit.residual_px, fit.used))):
+        axes.annotate(stars.name[i], (stars.x_px[i], stars.y_px[i]), xytext=_NAME_AWAY_PT,
+                      textcoords="offset points", fontsize=_NAME_PT, zorder=6,
+                      path_effects=[withStroke(linewidth=2.0, foreground="black")],
+                      color=_USED if fit.used[i] else _LEFT_OUT)  # fmt: skip
     figure.savefig(path, dpi=130)
     return Path(path)
+
+
+def readable_names(
+    names: Sequence[str], at_pt: NDArray[np.float64], order: Iterable[int]
+) -> list[int]:
+    """Choose the stars whose names can stand on a picture without covering each other.
+
+    Parameters
+    ----------
+    names : of each mark; a star that was marked in several frames has several
+    at_pt : (mark, 2) array, where the marks are, in points
+    order : marks, the most important first
+
+    Returns
+    -------
+    list of int
+        Marks, at most one of each name and 60 in all.
+    """
+    chosen: list[int] = []
+    boxes: list[tuple[float, float, float, float]] = []
+    for i in map(int, order):
+        left, low = at_pt[i] + _NAME_AWAY_PT
+        # A little more than the letters of a sans serif font take.
+        right, high = left + 0.62 * _NAME_PT * len(names[i]), low + 1.2 * _NAME_PT
+        free = all(
+            right < box[0] or left > box[2] or high < box[1] or low > box[3] for box in boxes
+        )
+        if free and len(chosen) < _NAMES_MAX and names[i] not in {names[k] for k in chosen}:
+            chosen.append(i)
+            boxes.append((left, low, right, high))
+    return chosen

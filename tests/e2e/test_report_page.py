@@ -16,7 +16,7 @@ from reprocess.detectors.detector import EvidenceStatus
 from reprocess.errors import ClusterError, StoreError
 from reprocess.history import list_runs
 from reprocess.page.account import read_accounts
-from reprocess.page.write import write_report
+from reprocess.page.write import _status, write_report
 from reprocess.plot.captions import limits
 from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Records
@@ -157,6 +157,19 @@ def test_it_says_what_ran_and_what_came_of_it(done_once):
     weights = settings["weights"]
     assert weights in page.section("digests")
     assert "px_per_deg: 0.19" in page.section("settings")
+
+
+@pytest.mark.parametrize(
+    ("done", "skipped", "said"),
+    [
+        (1, 0, "Complete: 1 day done, 0 were up to date."),
+        (2, 1, "Complete: 2 days done, 1 was up to date."),
+        (0, 1, "Complete: nothing to do, 1 day was up to date."),
+    ],
+)
+def test_one_day_is_one_day(done, skipped, said):
+    run = {"tasks": {"done": done, "skipped": skipped}, "catalogue": {"frames": {"2021": 1}}}
+    assert _status(run) == ("good", said)
 
 
 def test_it_accounts_from_decoded_frames_to_the_denominator(done_once):

@@ -3,14 +3,17 @@ import shutil
 from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from picture_comparison import said
 
 from reprocess.campaign import load_campaign
 from reprocess.errors import ConfigurationError
 from reprocess.plot import coverage
-from reprocess.plot.archive_state import State, read_years
-from reprocess.plot.coverage import coverage_figure
+from reprocess.plot.archive_state import State, YearState, read_years
+from reprocess.plot.coverage import _bars, _strips, coverage_figure
+from reprocess.plot.page import Page
 from reprocess.plot.stored import Stored
 from reprocess.stores.objects import open_objects
 from reprocess.stores.records import Records, day_block
@@ -118,6 +121,34 @@ def test_nothing_committed_is_a_picture_that_says_so(tmp_path):
 def test_a_year_of_which_nothing_is_known_is_refused_and_the_known_ones_named(drawn_store):
     with pytest.raises(ConfigurationError, match=r"found 2019, .* holds \(2021, 2022\)"):
         coverage_figure(str(drawn_store.store), years=[2019, 2021])
+
+
+def test_equal_days_are_drawn_equally_wide_whatever_their_date():
+    days = [date(2021, month, day) for month, day in ((5, 14), (6, 10), (6, 24), (7, 9))]
+    rows = (("frames", ""),)
+    one = YearState(2021, {day: {"ok": 100} for day in days})
+    one.blocks = {rows[0]: dict.fromkeys(days, State.DONE)}
+    blank = YearState(2021, blocks={rows[0]: {}})
+
+    def ink(year):
+        page = Page(175, 40)
+        _bars(page.axes(33.0, 3.0, 138.0, 20.0), year, 100)
+        _strips(page, year, rows, 25.0, 138.0)
+        page.figure.set_dpi(130)
+        canvas = FigureCanvasAgg(page.figure)
+        canvas.draw()
+        return 255.0 - np.asarray(canvas.buffer_rgba())[..., :3].astype(float).min(axis=2)
+
+    drawn = (ink(one) - ink(blank)).clip(min=0)
+    middle = round(24 / 40 * drawn.shape[0])
+    for part in (drawn[:middle], drawn[middle:]):
+        across = part.sum(axis=0)
+        starts = [33.0 + 138.0 * (day.timetuple().tm_yday - 1) / 365 for day in days]
+        widths = []
+        for start in starts:
+            pixel = round(start / 25.4 * 130)
+            widths.append(across[pixel - 4 : pixel + 7].sum())
+        assert max(widths) < 1.15 * min(widths)
 
 
 def test_more_years_than_a_picture_holds_are_refused(drawn_store, monkeypatch):

@@ -107,3 +107,10 @@ def test_a_damaged_object_is_an_error_that_names_it(drawn_store, tmp_path):
 def test_bad_input(drawn_store, tmp_path, times, options, message):
     with pytest.raises(ConfigurationError, match=message):
         draw_compare(str(drawn_store.store), times, tmp_path / "c.png", **options)
+
+
+def test_nothing_is_said_of_brightness_where_no_frame_is_drawn(drawn_store):
+    text = said(compare_figure(str(drawn_store.store), ["2020-01-01T00:00"]))
+    assert "nothing is committed for this day" in text
+    assert "brightness" not in text
+    assert "brightness" in said(compare_figure(str(drawn_store.store), ["2021-12-31T00:20"]))
