@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from reprocess.campaign.lens import LensKind
-from reprocess.campaign.section import Settings
+from reprocess.campaign.section import Settings, contradiction
 
 FIRST_YEAR = 1900
 """No all-sky camera is older; the first epoch's year begins the cube's time axis."""
@@ -120,13 +120,14 @@ class CameraEpoch(Settings):
     @model_validator(mode="after")
     def _exposed(self) -> CameraEpoch:
         if self.time_stamps != "middle" and self.exposure_s is None:
-            raise ValueError(
-                f"exposure_s, since time_stamps: {self.time_stamps} is half an exposure from "
-                f"the middle"
-            )
+            raise contradiction(
+                "exposure_s", None,
+                f"seconds, since time_stamps: {self.time_stamps} is half an exposure from the "
+                f"middle",
+            )  # fmt: skip
         white = 255.0 if self.white_level is None else self.white_level
         if white <= self.black_level:
-            raise ValueError(f"white_level ({white:g}) above black_level ({self.black_level:g})")
+            raise contradiction("white_level", white, f"above black_level ({self.black_level:g})")
         return self
 
     @field_validator("horizon")
@@ -151,7 +152,10 @@ class CameraEpoch(Settings):
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> CameraEpoch:
         if self.valid_until is not None and self.valid_until <= self.valid_from:
-            raise ValueError("valid_until after valid_from")
+            raise contradiction(
+                "valid_until", self.valid_until.isoformat(),
+                f"a time after valid_from ({self.valid_from.isoformat()})",
+            )  # fmt: skip
         return self
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from reprocess.campaign.archive import Archive, StoreAccess, without_secret
 from reprocess.campaign.camera import CameraEpoch, Site
 from reprocess.campaign.cube import Cube
 from reprocess.campaign.detectors import DetectorSettings
-from reprocess.campaign.section import Settings
+from reprocess.campaign.section import Settings, contradiction
 from reprocess.campaign.sky import Cells, Image, Process
 
 LABEL_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -55,6 +56,8 @@ class Campaign(Settings):
         if isinstance(value, int | str):
             value = [value]
         if isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("at least one, such as 2021 or 2018-2023")
             return parse_years(value)
         return value
 
@@ -79,60 +82,70 @@ class Campaign(Settings):
     def _consistent(self) -> Campaign:
         starts = [epoch.valid_from for epoch in self.camera]
         if starts != sorted(set(starts)):
-            raise ValueError("camera epochs in order of valid_from, each once")
-        for epoch, following in zip(self.camera, self.camera[1:], strict=False):
+            raise contradiction(
+                "camera", [epoch.name for epoch in self.camera],
+                "epochs in order of valid_from, each once",
+            )  # fmt: skip
+        for number, (epoch, following) in enumerate(itertools.pairwise(self.camera)):
             if epoch.valid_until is not None and epoch.valid_until > following.valid_from:
-                raise ValueError(
-                    f"valid_until of camera epoch {epoch.name} no later than the next one's "
-                    f"valid_from ({following.name}): epochs do not overlap"
-                )
+                raise contradiction(
+                    f"camera.{number}.valid_until", epoch.valid_until.isoformat(),
+                    f"a time up to the next one's valid_from ({following.valid_from.isoformat()}): "
+                    f"epochs do not overlap",
+                )  # fmt: skip
         if not 0 <= self.phase_s < self.cadence_s:
-            raise ValueError(f"phase_s from 0 to below cadence_s ({self.cadence_s})")
+            raise contradiction(
+                "phase_s", self.phase_s, f"seconds from 0 to below cadence_s ({self.cadence_s})"
+            )
         looser = self.process.sun_elevation_max_deg
         if looser is not None and looser < self.cube.sun_elevation_max_deg:
-            raise ValueError(
-                f"process.sun_elevation_max_deg ({looser}) at or above "
-                f"cube.sun_elevation_max_deg ({self.cube.sun_elevation_max_deg}): the cube cannot "
-                f"count frames that are not processed"
-            )
+            raise contradiction(
+                "process.sun_elevation_max_deg", looser,
+                f"at or above cube.sun_elevation_max_deg ({self.cube.sun_elevation_max_deg}): the "
+                f"cube cannot count frames that are not processed",
+            )  # fmt: skip
         if self.cube.moon_illuminated_max is not None and self.cube.moon_elevation_max_deg is None:
-            raise ValueError(
-                "cube.moon_elevation_max_deg beside cube.moon_illuminated_max, which excuses a "
-                "Moon that is above it"
-            )
+            raise contradiction(
+                "cube.moon_elevation_max_deg", None,
+                f"degrees, beside cube.moon_illuminated_max ({self.cube.moon_illuminated_max}), "
+                f"which excuses a Moon that is above it",
+            )  # fmt: skip
         unknown = set(self.cube.compare) - set(self.detectors)
         if unknown:
-            raise ValueError(
-                f"cube.compare to name detectors of this campaign ({', '.join(self.detectors)}), "
-                f"not {', '.join(sorted(unknown))}"
-            )
+            raise contradiction(
+                "cube.compare", sorted(unknown),
+                f"detectors of this campaign ({', '.join(self.detectors)})",
+            )  # fmt: skip
         if min(self.years) < starts[0].year:
-            raise ValueError(
-                f"years from {starts[0].year} on, where the first camera epoch begins; "
-                f"an earlier year has no calibration"
-            )
-        for epoch in self.camera:
-            self._check_levels(epoch)
+            raise contradiction(
+                "years", min(self.years),
+                f"years from {starts[0].year} on, where the first camera epoch begins "
+                f"(camera.0.valid_from); an earlier year has no calibration",
+            )  # fmt: skip
+        for number, epoch in enumerate(self.camera):
+            self._check_levels(number, epoch)
             if epoch.noise is None:
                 continue
             for key in ("red_dn", "green_dn"):
                 values = getattr(epoch.noise, key)
                 if isinstance(values, tuple) and len(values) != self.cells.total:
-                    raise ValueError(
-                        f"noise.{key}: one number or one for each of {self.cells.total} cells"
-                    )
+                    raise contradiction(
+                        f"camera.{number}.noise.{key}", f"{len(values)} numbers",
+                        f"one number or one for each of {self.cells.total} cells",
+                    )  # fmt: skip
         return self
 
-    def _check_levels(self, epoch: CameraEpoch) -> None:
+    def _check_levels(self, number: int, epoch: CameraEpoch) -> None:
         white = epoch.white_level
         if self.archive.bits == 16 and (white is None or white - epoch.black_level < 256):
-            raise ValueError(
-                f"camera epoch {epoch.name}: white_level at least 256 counts above black_level, "
-                f"since archive.bits is 16: counts from black to white are stored as 0 to 255"
-            )
+            raise contradiction(
+                f"camera.{number}.white_level", white,
+                f"at least 256 counts above black_level ({epoch.black_level:g}), since "
+                f"archive.bits is 16: counts from black to white are stored as 0 to 255",
+            )  # fmt: skip
         if self.archive.bits == 8 and white is not None and white > 255:
-            raise ValueError(
-                f"camera epoch {epoch.name}: white_level up to 255, since archive.bits is 8"
+            raise contradiction(
+                f"camera.{number}.white_level", white, "up to 255, since archive.bits is 8"
             )
 
     def __hash__(self) -> int:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from reprocess.campaign.archive import without_secret
-from reprocess.campaign.section import Settings
+from reprocess.campaign.section import Settings, contradiction
 
 
 class FlagTable(Settings):
@@ -32,7 +32,10 @@ class FlagTable(Settings):
     @model_validator(mode="after")
     def _one_rule(self) -> FlagTable:
         if bool(self.reject) == bool(self.keep):
-            raise ValueError("either reject or keep, with at least one flag")
+            found = list(self.reject)
+            raise contradiction(
+                "reject", found, f"either reject or keep to name flags (keep: {list(self.keep)})"
+            )
         return self
 
 

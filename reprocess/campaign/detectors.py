@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from reprocess.campaign.section import Settings
+from reprocess.campaign.section import Settings, contradiction
 
 
 class Difference(Settings):
@@ -26,7 +26,7 @@ class Difference(Settings):
     @model_validator(mode="after")
     def _one_threshold(self) -> Difference:
         if self.threshold_dn is None and self.k_sigma is None:
-            raise ValueError("k_sigma or threshold_dn")
+            raise contradiction("threshold_dn", None, "a number of counts, or k_sigma")
         return self
 
 

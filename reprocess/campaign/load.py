@@ -15,7 +15,7 @@ from reprocess.campaign.campaign import Campaign
 from reprocess.campaign.cube import Cube
 from reprocess.campaign.detectors import Difference, Fcn
 from reprocess.campaign.lens import EqualAreaLens, EquidistantLens, PolynomialLens, SkymapLens
-from reprocess.campaign.section import Settings
+from reprocess.campaign.section import BETWEEN_KEYS, Settings
 from reprocess.campaign.sky import Cells, Image, Process
 from reprocess.credentials import WHERE_SECRETS_BELONG, is_secret_name, redacted
 from reprocess.errors import ConfigurationError
@@ -158,6 +158,11 @@ def _explain(error: ValidationError, source: str, model: type[Settings] = Campai
             del location[2]  # pydantic names the kind that it took the detector for
         if location[:1] == ["camera"] and location[2:3] == ["lens"] and len(location) > 4:
             del location[3]  # and the model that it took the lens for
+        found = problem["input"]
+        expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        if problem["type"] == BETWEEN_KEYS:
+            location.append(problem["ctx"]["key"])
+            found, expected = problem["ctx"]["found"], problem["ctx"]["expected"]
         key = ".".join(location) or "campaign"
         if problem["type"] == "extra_forbidden" and is_secret_name(location[-1]):
             lines.append(f"{source}: {key}: no secret belongs here; {WHERE_SECRETS_BELONG}")
@@ -170,12 +175,18 @@ def _explain(error: ValidationError, source: str, model: type[Settings] = Campai
         elif problem["type"] == "missing":
             lines.append(f"{source}: {key}: missing; expected a value (docs/campaign.md lists it)")
         else:
-            expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            found = problem["input"]
-            found = redacted(found) if isinstance(found, str) else found
-            shown = repr(found) if not isinstance(found, dict | list) else type(found).__name__
-            lines.append(f"{source}: {key}: found {shown}, expected {expected}")
+            lines.append(f"{source}: {key}: found {_shown(found, problem)}, expected {expected}")
     return "\n".join(lines)
+
+
+def _shown(found: Any, problem: Mapping[str, Any]) -> str:
+    if found is None:
+        return "null"
+    if problem["type"] == BETWEEN_KEYS:
+        return str(found)
+    if isinstance(found, str):
+        return repr(redacted(found))
+    return type(found).__name__ if found and isinstance(found, dict | list) else repr(found)
 
 
 def _known_keys(location: tuple[int | str, ...], model: Any) -> list[str]:

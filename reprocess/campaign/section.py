@@ -5,6 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic_core import PydanticCustomError
+
+BETWEEN_KEYS = "between_keys"
+
+
+def contradiction(key: str, found: Any, expected: str) -> PydanticCustomError:
+    """What a check of several keys of a section raises, to name the one to change.
+
+    A `ValueError` there would name the whole section.
+    """
+    text = {"key": key, "found": found, "expected": expected}
+    return PydanticCustomError(BETWEEN_KEYS, "{key}: found {found}, expected {expected}", text)
 
 
 class Settings(BaseModel):

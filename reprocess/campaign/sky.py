@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from reprocess.campaign.section import Settings
+from reprocess.campaign.section import Settings, contradiction
 
 
 class Image(Settings):
@@ -52,7 +52,10 @@ class Cells(Settings):
     @model_validator(mode="after")
     def _total(self) -> Cells:
         if (self.n is not None) != (self.layout == "beckers"):
-            raise ValueError("n together with layout beckers, and with no other layout")
+            raise contradiction(
+                "n", self.n,
+                f"a total of cells with layout: beckers, null with others (layout: {self.layout})",
+            )  # fmt: skip
         return self
 
     @property

@@ -210,6 +210,6 @@ def _mask_digest(epoch: CameraEpoch) -> str | None:
         return hashlib.sha256(mask_bytes(epoch.mask)).hexdigest()
     except OSError as error:
         raise ConfigurationError(
-            f"mask {epoch.mask}: cannot be read ({error.strerror}); "
-            f"expected an image of the stored size"
+            f"camera epoch {epoch.name}: mask: found {epoch.mask}, which cannot be read "
+            f"({error.strerror}); expected an image of the stored size"
         ) from error

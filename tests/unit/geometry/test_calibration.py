@@ -174,3 +174,9 @@ def test_kho_mask_is_the_disk_of_98_px_and_hides_no_sky_above_the_horizon(
     azimuth = geometry.skymap.azimuth_deg
     assert abs((azimuth[20, 55] + 180) % 360 - 180) < 20
     assert azimuth[140, 20] == pytest.approx(90, abs=20)
+
+
+def test_a_mask_that_cannot_be_read_is_named_with_its_epoch(make_campaign: MakeCampaign) -> None:
+    campaign = make_campaign(epoch={"mask": "/no/such/mask.png"})
+    with pytest.raises(ConfigurationError, match=r"0101T000000Z: mask: found /no/such"):
+        epoch_geometry(campaign, campaign.camera[0])
