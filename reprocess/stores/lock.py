@@ -4,8 +4,9 @@ The holder of a year is whoever created its highest `locks/<year>/<n>`.
 Numbers only grow: a release leaves `<n>.released` beside it, and a takeover
 creates n + 1, so that an orphaned worker which still holds n finds out
 before its next chunk. A lock is dead when its process is gone (same host) or
-when its heartbeat is older than `DEAD_AFTER_S` (any other host); a takeover
-is always reported, never silent.
+when its heartbeat is older than `DEAD_AFTER_S` (any other host) and does not
+change while it is watched, since the clocks of two hosts may differ; a
+takeover is always reported, never silent.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ from reprocess.stores.objects import ObjectStore
 
 HEARTBEAT_S = 30.0
 DEAD_AFTER_S = 600.0
+WATCH_S = 3 * HEARTBEAT_S
+"""A heartbeat that does not change for so long is none, whatever the two clocks say."""
+
+CLOCKS_AGREE_S = 86_400.0
+"""No clock is wrong by more: a heartbeat that is older need not be watched."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +92,17 @@ def acquire(objects: ObjectStore, name: str, run_id: str, report: Callable[[str]
     if number and not objects.exists(f"{_key(name, number)}.released"):
         who = _decode(objects, _key(name, number))
         reason = _dead(objects, name, number, who)
+        if reason is not None and _elsewhere(who) and _lives(objects, name, number, who, report):
+            reason = None
         if reason is None:
+            way_out = "wait for it, or stop it and run again"
+            if _elsewhere(who):
+                way_out += (
+                    f". If it is known to be dead, say so with an empty object "
+                    f"{objects.url}/{_key(name, number)}.released"
+                )
             raise LockHeld(
-                f"{name} is being written by run {who.get('run')} on {who.get('host')} "
-                f"(process {who.get('pid')}); wait for it, or stop it and run again"
+                f"{name} is being written by {_described(objects, name, number, who)}; {way_out}"
             )
         report(f"took over {name} from run {who.get('run')} on {who.get('host')}: {reason}")
     token = LockToken(name, number + 1)
@@ -119,7 +132,7 @@ def holder(objects: ObjectStore, name: str) -> str | None:
     who = _decode(objects, _key(name, number))
     if _dead(objects, name, number, who) is not None:
         return None
-    return f"run {who.get('run')} on {who.get('host')} (process {who.get('pid')})"
+    return _described(objects, name, number, who)
 
 
 class Heartbeat:
@@ -160,8 +173,49 @@ class Heartbeat:
                     continue  # a missed beat is made up for by the next; DEAD_AFTER_S is many
 
 
+def _elsewhere(who: dict[str, Any]) -> bool:
+    return who.get("host") != socket.gethostname()
+
+
+def _described(objects: ObjectStore, name: str, number: int, who: dict[str, Any]) -> str:
+    """The run that holds a lock and, where only its heartbeat tells, when it was heard of."""
+    text = f"run {who.get('run')} on {who.get('host')} (process {who.get('pid')})"
+    if not _elsewhere(who):
+        return text
+    silent_s = _silent_s(objects, name, number, who)
+    if silent_s < -WATCH_S:
+        return f"{text}, whose last heartbeat lies {-silent_s:.0f} s in this host's future"
+    return f"{text}, last heard of {max(silent_s, 0.0):.0f} s ago"
+
+
+def _lives(
+    objects: ObjectStore, name: str, number: int, who: dict[str, Any], report: Callable[[str], None]
+) -> bool:
+    """Whether a run that is silent by this host's clock beats while it is watched."""
+    if not who or _silent_s(objects, name, number, who) > CLOCKS_AGREE_S:
+        return False
+    report(
+        f"{name} is held by {_described(objects, name, number, who)}: watched for {WATCH_S:.0f} s "
+        f"before it is taken over, since clocks may differ"
+    )
+    key = f"{_key(name, number)}.alive"
+    before = _decode(objects, key)
+    end = time.monotonic() + WATCH_S
+    while time.monotonic() < end:
+        time.sleep(WATCH_S / 30)
+        if _decode(objects, key) != before:
+            return True
+    return False
+
+
+def _silent_s(objects: ObjectStore, name: str, number: int, who: dict[str, Any]) -> float:
+    """Seconds since the last heartbeat by this host's clock; below 0 if it lies in the future."""
+    alive = _decode(objects, f"{_key(name, number)}.alive").get("alive")
+    return time.time() - (_number(alive) or _number(who.get("taken")))
+
+
 def _dead(objects: ObjectStore, name: str, number: int, who: dict[str, Any]) -> str | None:
-    if who.get("host") == socket.gethostname():
+    if not _elsewhere(who):
         pid = int(_number(who.get("pid")))
         started = _process_started(pid)
         if started is None:
@@ -169,8 +223,7 @@ def _dead(objects: ObjectStore, name: str, number: int, who: dict[str, Any]) -> 
         if who.get("process_started") not in (None, started):
             return f"process {pid} is another program now"
         return None
-    alive = _decode(objects, f"{_key(name, number)}.alive").get("alive")
-    silent_s = time.time() - (_number(alive) or _number(who.get("taken")))
+    silent_s = _silent_s(objects, name, number, who)
     return f"silent for {silent_s:.0f} s" if silent_s > DEAD_AFTER_S else None
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from reprocess.errors import ConfigurationError, LockHeld, LockLost
-from reprocess.stores.lock import DEAD_AFTER_S, Heartbeat, LockToken, acquire
+from reprocess.stores.lock import DEAD_AFTER_S, Heartbeat, LockToken, acquire, holder
 from reprocess.stores.objects import FsspecObjects, LocalObjects, MemoryObjects
 
 N_RACERS = 20
@@ -149,15 +149,48 @@ def test_one_of_many_takes_over(objects, said):
     assert [lock.token.number for lock in locks] == [2]
 
 
-def test_another_host_is_alive_until_it_was_silent_for_long(objects, said):
+def test_another_host_is_alive_until_it_was_silent_for_long(objects, said, monkeypatch):
     lock = acquire(objects, "2021", "run-a", said.append)
     for silent_s in (0.0, DEAD_AFTER_S - 60):
         rewrite(objects, lock, host="elsewhere", pid=1, alive=time.time() - silent_s)
         with pytest.raises(LockHeld, match="run-a on elsewhere"):
             acquire(objects, "2021", "run-b", said.append)
     rewrite(objects, lock, alive=time.time() - DEAD_AFTER_S - 5)
+    monkeypatch.setattr("reprocess.stores.lock.WATCH_S", 0.1)
     assert acquire(objects, "2021", "run-b", said.append).token.number == 2
-    assert said[0].startswith("took over 2021 from run run-a on elsewhere: silent for 60")
+    assert "last heard of 60" in said[0]
+    assert said[1].startswith("took over 2021 from run run-a on elsewhere: silent for 60")
+
+
+def test_another_host_with_a_slower_clock_keeps_its_lock(objects, said, monkeypatch):
+    """Silent by the clock here, and yet it beats."""
+    monkeypatch.setattr("reprocess.stores.lock.WATCH_S", 60.0)
+    behind = {"host": "elsewhere", "pid": 1, "alive": time.time() - 4000}
+    lock = acquire(objects, "2021", "run-a", said.append)
+    rewrite(objects, lock, **behind)
+
+    def beat(text):
+        said.append(text)
+        threading.Timer(0.5, rewrite, (objects, lock), {"alive": behind["alive"] + 30}).start()
+
+    with pytest.raises(LockHeld, match="run-a on elsewhere"):
+        acquire(objects, "2021", "run-b", beat)
+    assert len(said) == 1
+    assert "watched" in said[0]
+
+
+def test_a_heartbeat_of_the_future_is_told_with_the_way_out(objects, said):
+    lock = acquire(objects, "2021", "run-a", said.append)
+    rewrite(objects, lock, host="elsewhere", pid=1, alive=time.time() + 7200)
+    with pytest.raises(
+        LockHeld, match=r"last heartbeat lies 7\d\d\d s in this host's future"
+    ) as held:
+        acquire(objects, "2021", "run-b", said.append)
+    assert "in this host's future" in holder(objects, "2021")
+    marker = "locks/2021/1.released"
+    assert str(held.value).endswith(f"an empty object {objects.url}/{marker}")
+    objects.write(marker, b"")
+    assert acquire(objects, "2021", "run-b", said.append).token.number == 2
 
 
 def test_another_host_that_never_beat_counts_from_when_it_took_the_lock(objects, said):
