@@ -145,16 +145,21 @@ class LocalObjects:
 
     def write(self, key: str, data: bytes) -> None:
         path = self._inside(key)
-        scratch = self._scratch(data)
-        try:
-            self._into_place(path, lambda: scratch.replace(path))
-        except OSError:
-            scratch.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
+        with _naming(path):
+            scratch = self._scratch(data)
+            try:
+                self._into_place(path, lambda: scratch.replace(path))
+            except OSError:
+                scratch.unlink(missing_ok=True)
+                raise
+            _sync_directory(path.parent)
 
     def create(self, key: str, data: bytes) -> bool:
         path = self._inside(key)
+        with _naming(path):
+            return self._create(path, data)
+
+    def _create(self, path: Path, data: bytes) -> bool:
         scratch = self._scratch(data)
         try:
             self._into_place(path, lambda: os.link(scratch, path))
@@ -274,6 +279,17 @@ class LocalObjects:
             except OSError:
                 return
             directory = directory.parent
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error name the object: a full disk says so of an open file, which has no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _linked(directory: Path | str) -> StoreError:

@@ -1,5 +1,6 @@
 """Places that cannot be a store are refused before anything is done."""
 
+import errno
 import os
 
 import pytest
@@ -25,4 +26,15 @@ def test_a_store_that_cannot_be_made_is_refused_by_name(tmp_path, write):
     (tmp_path / "file").write_bytes(b"")
     objects = open_objects(str(tmp_path / "file" / "store"))
     with pytest.raises(ConfigurationError, match=r"file/store: cannot be made \(Not a directory"):
+        write(objects)
+
+
+@pytest.mark.parametrize("write", [lambda o: o.write("a/b", b""), lambda o: o.create("a/b", b"")])
+def test_a_full_disk_is_told_with_the_object(tmp_path, monkeypatch, write):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    objects = open_objects(str(tmp_path))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a/b'"):
         write(objects)
