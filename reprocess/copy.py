@@ -194,10 +194,11 @@ def _locked(
     """Hold the target's years and its cube against runs."""
     run_id = new_run_id()
     locks: dict[str, Lock] = {}
+    silent: set[str] = set()
     with Heartbeat() as heartbeat:
         try:
             for name in (*(str(year) for year in years), "cube"):
-                locks[name] = acquire(target, name, run_id, say)
+                locks[name] = acquire(target, name, run_id, say, silent)
                 heartbeat.add(locks[name])
 
             def guard(block: Block) -> None:

@@ -170,6 +170,7 @@ def _lock_years(
     busy = {task.day.year for task in job.plan.tasks}
     counted = {b.year for b in listing if b.stage in ("detections", "cube")}
     locks: dict[int, Lock] = {}
+    silent: set[str] = set()
     for year in sorted(busy | counted | set(job.request.years)):
         if not (
             year in busy
@@ -184,7 +185,7 @@ def _lock_years(
         ):
             continue
         try:
-            locks[year] = acquire(objects, str(year), job.run_id, say)
+            locks[year] = acquire(objects, str(year), job.run_id, say, silent)
         except LockHeld as error:
             if year in busy or year in job.request.years:
                 job.held[year] = str(error)

@@ -69,7 +69,13 @@ class Lock:
         self._objects.write(key, _encode(self._holder))
 
 
-def acquire(objects: ObjectStore, name: str, run_id: str, report: Callable[[str], None]) -> Lock:
+def acquire(
+    objects: ObjectStore,
+    name: str,
+    run_id: str,
+    report: Callable[[str], None],
+    silent: set[str] | None = None,
+) -> Lock:
     """Take a lock, or say who holds it.
 
     Parameters
@@ -78,6 +84,7 @@ def acquire(objects: ObjectStore, name: str, run_id: str, report: Callable[[str]
     name : `2021`, or `cube`
     run_id : of the run that wants it
     report : told of a takeover from a dead run
+    silent : runs that were watched in vain for another lock, and are not watched again; added to
 
     Raises
     ------
@@ -92,8 +99,12 @@ def acquire(objects: ObjectStore, name: str, run_id: str, report: Callable[[str]
     if number and not objects.exists(f"{_key(name, number)}.released"):
         who = _decode(objects, _key(name, number))
         reason = _dead(objects, name, number, who)
-        if reason is not None and _elsewhere(who) and _lives(objects, name, number, who, report):
-            reason = None
+        known = set() if silent is None else silent
+        if reason is not None and _elsewhere(who) and str(who.get("run")) not in known:
+            if _lives(objects, name, number, who, report):
+                reason = None
+            else:
+                known.add(str(who.get("run")))
         if reason is None:
             way_out = "wait for it, or stop it and run again"
             if _elsewhere(who):

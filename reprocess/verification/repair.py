@@ -343,9 +343,10 @@ def _lock(
     say: Callable[[str], None],
 ) -> list[Lock]:
     locks: list[Lock] = []
+    silent: set[str] = set()
     try:
         for name in [*map(str, years), *(["cube"] if cube else [])]:
-            locks.append(acquire(objects, name, run_id, say))
+            locks.append(acquire(objects, name, run_id, say, silent))
             heartbeat.add(locks[-1])
     except LockHeld:
         for lock in locks:

@@ -162,6 +162,18 @@ def test_another_host_is_alive_until_it_was_silent_for_long(objects, said, monke
     assert said[1].startswith("took over 2021 from run run-a on elsewhere: silent for 60")
 
 
+def test_a_dead_run_is_watched_once_for_all_its_locks(objects, said, monkeypatch):
+    monkeypatch.setattr("reprocess.stores.lock.WATCH_S", 0.1)
+    silent = set()
+    for name in ("2020", "2021"):
+        lock = acquire(objects, name, "run-a", said.append)
+        rewrite(objects, lock, host="elsewhere", pid=1, alive=time.time() - DEAD_AFTER_S - 5)
+        assert acquire(objects, name, "run-b", said.append, silent).token.number == 2
+    assert [("watched" in text, "took over" in text) for text in said] == [
+        (True, False), (False, True), (False, True),
+    ]  # fmt: skip
+
+
 def test_another_host_with_a_slower_clock_keeps_its_lock(objects, said, monkeypatch):
     """Silent by the clock here, and yet it beats."""
     monkeypatch.setattr("reprocess.stores.lock.WATCH_S", 60.0)
