@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from reprocess.plot.stars import readable_names
+from reprocess.calibrate.picture import readable_names
 
 
 def test_a_star_that_was_marked_in_several_frames_is_named_once():

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from reprocess import cli
-from reprocess.calibrate_images import calibrate_images, report_images
+from reprocess.calibrate.images import calibrate_images, report_images
 from reprocess.campaign import Campaign, EquidistantLens, Site, campaign_from_mapping
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.lens import lens_from_settings

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reprocess.archive.catalogue import Entry, scan
 from reprocess.archive.files import ArchiveBytes
 from reprocess.archive.readers.reader import load_reader
-from reprocess.calibrate import Calibration, parse_utc, widest_gap
+from reprocess.calibrate.table import Calibration, parse_utc, widest_gap
 from reprocess.campaign import CameraEpoch, Campaign, Fisheye
 from reprocess.errors import ConfigurationError, UnreadableFrame
 from reprocess.geometry.ephemeris import sun_elevation_deg

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from reprocess import cli
-from reprocess.calibrate import calibrate_table, epoch_yaml, read_star_table, report
+from reprocess.calibrate.table import calibrate_table, epoch_yaml, read_star_table, report
 from reprocess.campaign import CameraEpoch, EquidistantLens, Site
 from reprocess.errors import ConfigurationError
 from reprocess.geometry.ephemeris import apparent_elevation_deg

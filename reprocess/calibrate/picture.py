@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from reprocess.calibrate import Calibration
+from reprocess.calibrate.table import Calibration
 from reprocess.geometry.lens import lens_from_settings
 from reprocess.plot.cells import brightened, draw_compass, draw_elevation_circles, fit_view
 
