@@ -113,8 +113,8 @@ MUTANTS = (
         (
             (
                 "cube_years.py",
-                "if asked or found != [stages.cube_fingerprint(job.campaign, days)]:",
-                "if asked or not found:",
+                "if found[0] != wanted:",
+                "if not found:",
             ),
         ),
     ),
