@@ -140,8 +140,8 @@ MUTANTS = (
         (
             (
                 "archive/seen.py",
-                "            cached = {}\n        found = {float(",
-                "            pass\n        found = {float(",
+                "            return Known()\n        tails = {float(",
+                "            pass\n        tails = {float(",
             ),
         ),
     ),

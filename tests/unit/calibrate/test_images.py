@@ -135,7 +135,7 @@ def test_day_and_other_times_are_no_images(tmp_path: Path) -> None:
 
 
 def real(name: str) -> Path:
-    folder = Path(__file__).resolve().parents[2].parent / "shared/data" / name
+    folder = Path(__file__).resolve().parents[3].parent / "shared/data" / name
     if not folder.is_dir():
         pytest.skip(f"the real images are absent: ../shared/data/{name} beside the checkout")
     return folder
@@ -147,7 +147,7 @@ def test_kho_hour_from_its_images_and_a_first_guess(tmp_path: Path) -> None:
     import csv
 
     folder = real("kho_20131204")
-    text = (Path(__file__).resolve().parents[2] / "workflows/kho_2013.yaml").read_text()
+    text = (Path(__file__).resolve().parents[3] / "workflows/kho_2013.yaml").read_text()
     settings = yaml.safe_load(text)
     settings["archive"]["url"] = str(folder / "frames")
     settings["store"] = str(tmp_path)

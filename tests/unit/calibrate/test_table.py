@@ -116,7 +116,7 @@ def test_kho_sony_is_fitted_to_two_pixels_and_caph_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The acceptance: median <= 2 px of 2832, and the star that is wrong by 139 px rejected."""
-    folder = Path(__file__).resolve().parents[2].parent / "shared/data/kho_sony_20201211"
+    folder = Path(__file__).resolve().parents[3].parent / "shared/data/kho_sony_20201211"
     if not folder.is_dir():
         pytest.skip("the real Sony image is absent: ../shared/data beside the checkout")
     code = cli.main(
