@@ -106,7 +106,7 @@ class DaskExecutor:
                 if error is not None and attempt < ATTEMPTS and self._again(error):
                     submit(task, attempt + 1)
                     continue
-                outcome = self._result(future) if error is None else error
+                outcome = self._result(future) if error is None else self._told(task, error)
                 future.release()
                 following = next(waiting, None)
                 if following is not None:
@@ -146,6 +146,18 @@ class DaskExecutor:
         if isinstance(error, LockLost):
             raise error
         return error
+
+    def _told(self, task: Task, error: BaseException) -> BaseException:
+        from distributed import KilledWorker
+
+        if not isinstance(error, KilledWorker):
+            return error
+        told = ClusterError(
+            f"{task.day}: each worker that did it died, and none said why: most often a worker's "
+            f"memory does not suffice (it wants 2 to 3 GB, more with large image.size_px)"
+        )
+        told.__cause__ = error
+        return told
 
     def _again(self, error: BaseException) -> bool:
         from distributed import KilledWorker

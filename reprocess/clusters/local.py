@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -11,10 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reprocess.clusters.executors import DaskExecutor
 from reprocess.clusters.malloc import MALLOC
-from reprocess.clusters.profiles import LocalProfile
+from reprocess.clusters.profiles import PROCESS_BYTES_MIN, LocalProfile
 from reprocess.detectors.runtimes import available_cores
 
 WORKER_MEMORY_BYTES = 2 << 30
+WANTED = (
+    "a worker wants 2 to 3 GB, more with large image.size_px: give the profile more memory or "
+    "fewer processes"
+)
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
 """Environment of a worker: cores are shared out by us, as Dask's nanny has it too."""
 
@@ -40,6 +45,9 @@ def local_executor(
     memory = profile.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most = profile.processes or min(cores, memory // WORKER_MEMORY_BYTES)
     workers = max(1, min(most, n_tasks))
+    limit = memory // workers
+    if limit < PROCESS_BYTES_MIN:
+        say(f"{limit / 2**30:.1f} GiB for each of {workers} workers; {WANTED}")
     settings = {
         # Blocks are counted by us; a death must not blame the innocent block queued behind it.
         "distributed.scheduler.allowed-failures": 6,
@@ -59,15 +67,47 @@ def local_executor(
             processes=True,
             dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
-            memory_limit=memory // workers,
+            memory_limit=limit,
             env=dict(os.environ),  # as it is now, not as it was when the server began
             local_directory=os.path.expandvars(profile.scratch) if profile.scratch else None,
             silence_logs=40,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
+        _telling_of_memory(say, limit),
     ):
         say(f"{workers} workers on this machine, dashboard {client.dashboard_link}")
         yield DaskExecutor(client, threads=max(1, cores // workers))
+
+
+@contextlib.contextmanager
+def _telling_of_memory(say: Callable[[str], None], limit: int) -> Iterator[None]:
+    """Say it when a worker is ended for its memory, the first time: else its day just takes long.
+
+    Only the nanny knows why it ended a worker, and only its log says so.
+    """
+
+    class Told(logging.Handler):
+        told = False
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if not self.told and "memory budget" in record.getMessage():
+                self.told = True
+                say(
+                    f"a worker was ended since it needed more than its {limit / 2**30:.1f} GiB, "
+                    f"and is started again; {WANTED}"
+                )
+
+    log, handler = logging.getLogger("distributed.nanny.memory"), Told()
+    level, propagate = log.level, log.propagate
+    log.setLevel(logging.WARNING)
+    log.propagate = False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 def _start_method(modules: Sequence[str]) -> str:

@@ -82,6 +82,17 @@ class LocalProfile(Profile):
     )
     scratch: str | None = Field(default=None, description="directory for the workers' own files")
 
+    @model_validator(mode="after")
+    def _enough(self) -> LocalProfile:
+        processes = self.processes or 1
+        least = processes * PROCESS_BYTES_MIN
+        if self.memory is not None and self.memory < least:
+            raise ValueError(
+                f"memory of at least {least / 2**30:g}G for {processes} worker processes, or fewer "
+                f"processes"
+            )
+        return self
+
 
 class SlurmProfile(Profile):
     """Jobs of a Slurm cluster, each with one or more worker processes."""

@@ -1,5 +1,6 @@
 """Workers on this machine, as a run opens them."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reprocess.clusters.local import local_executor
+from reprocess.clusters.local import _telling_of_memory, local_executor
 from reprocess.clusters.malloc import MALLOC
 from reprocess.clusters.profiles import LocalProfile
 
@@ -59,6 +60,18 @@ def test_without_a_place_for_its_socket_workers_are_spawned(monkeypatch):
     with local_executor(profile, 1, lambda _line: None) as executor:
         (parent,) = executor.client.run(os.getppid).values()
     assert parent == os.getpid()
+
+
+def test_the_first_worker_that_is_ended_for_its_memory_is_told(capsys):
+    said = []
+    nanny = logging.getLogger("distributed.nanny.memory")
+    with _telling_of_memory(said.append, 2 << 30):
+        for pid in (7, 8):
+            nanny.warning(f"Worker tcp://x (pid={pid}) exceeded 95% memory budget. Restarting...")
+    assert len(said) == 1
+    assert "needed more than its 2.0 GiB" in said[0]
+    assert "fewer processes" in said[0]
+    assert capsys.readouterr().err == ""
 
 
 def test_workers_have_the_environment_of_now(monkeypatch):

@@ -124,6 +124,7 @@ def test_memory_without_a_unit_is_refused(write, text):
         ("kind: slurm\ngpus: 8\ncores: 4\nmemory: 64G", r"expected cores of at least 8"),
         ("kind: slurm\ncores: 40\nmemory: 16G", r"expected memory of at least 60G for 40 worker"),
         ("kind: slurm\ncores: 3\nmemory: 4G", r"expected memory of at least 5G for 3 worker"),
+        ("kind: local\nprocesses: 2\nmemory: 600M", r"expected memory of at least 3G for 2 worker"),
         ("kind: slurm\ncpu_fallback: true", r"expected gpus of 1 or more"),
         ("kind: slurm\noptions: [exclude=n7]", r"expected options that begin with -"),
     ],
