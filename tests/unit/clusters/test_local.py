@@ -31,13 +31,14 @@ from pathlib import Path
 from reprocess.clusters.local import local_executor
 from reprocess.clusters.profiles import LocalProfile
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 with local_executor(LocalProfile(kind="local", processes=1), 1, lambda _: None, ("torch",)) as one:
     (modules,) = one.client.run(lambda: sorted(sys.modules)).values()
     (parent,) = one.client.run(os.getppid).values()
     threads = len(list(Path(f"/proc/{parent}/task").iterdir()))
     print(parent != os.getpid(), {"torch", "reprocess.worker"} <= set(modules), threads)
     (of_worker,) = one.client.run(lambda: int(signal.getsignal(signal.SIGINT))).values()
-    print(of_worker == signal.SIG_IGN, signal.getsignal(signal.SIGINT) != signal.SIG_IGN)
+    print(of_worker == signal.SIG_IGN, signal.getsignal(signal.SIGINT) == signal.default_int_handler)
 """
 
 
