@@ -38,7 +38,8 @@ with local_executor(LocalProfile(kind="local", processes=1), 1, lambda _: None, 
     threads = len(list(Path(f"/proc/{parent}/task").iterdir()))
     print(parent != os.getpid(), {"torch", "reprocess.worker"} <= set(modules), threads)
     (of_worker,) = one.client.run(lambda: int(signal.getsignal(signal.SIGINT))).values()
-    print(of_worker == signal.SIG_IGN, signal.getsignal(signal.SIGINT) == signal.default_int_handler)
+    of_driver = signal.getsignal(signal.SIGINT)
+    print(of_worker == signal.SIG_IGN, of_driver == signal.default_int_handler)
 """
 
 
