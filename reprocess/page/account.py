@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from reprocess.detectors.detector import EvidenceStatus
-from reprocess.errors import StoreError
+from reprocess.errors import ReprocessError, StoreError
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import Block, Listing, Records, half_digest, only_fingerprint
 from reprocess.stores.sealed import seal, unseal
@@ -115,6 +115,6 @@ def _year(
             else:
                 total.update(found)
     if not problems:
-        with contextlib.suppress(OSError):  # a store that cannot be written can still be read
+        with contextlib.suppress(OSError, ReprocessError):  # it can still be read
             objects.write(key, seal({"of": digest, "frames_by_status": dict(total)}))
     return dict(total), problems
