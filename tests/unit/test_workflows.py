@@ -78,7 +78,7 @@ def test_jbs_is_refused_naming_every_key_that_is_left_to_fill_in() -> None:
 @pytest.mark.parametrize("key", FILLED_IN)
 def test_jbs_is_refused_for_each_single_key_left_out(key: str) -> None:
     overrides = [f"{k}={v}" for k, v in FILLED_IN.items() if k != key]
-    with pytest.raises(ConfigurationError, match=rf"jbs_2018_2023.yaml: {key}: found None"):
+    with pytest.raises(ConfigurationError, match=rf"jbs_2018_2023.yaml: {key}: found null"):
         load_campaign(JBS, overrides)
 
 
