@@ -202,9 +202,13 @@ def test_beckers_rings_of_the_hemisphere() -> None:
 
 
 def test_a_total_belongs_to_beckers_alone() -> None:
-    with pytest.raises(ValidationError, match="n: found 300, expected a total of cells with layout: beckers"):
+    with pytest.raises(
+        ValidationError, match="n: found 300, expected a total of cells with layout: beckers"
+    ):
         Cells(layout="rings-10", n=300)
-    with pytest.raises(ValidationError, match="n: found None, expected a total of cells with layout: beckers"):
+    with pytest.raises(
+        ValidationError, match="n: found None, expected a total of cells with layout: beckers"
+    ):
         Cells(layout="beckers")
 
 
