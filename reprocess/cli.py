@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reprocess import run
 from reprocess.calibrate import command as calibrate_command
@@ -18,6 +18,7 @@ from reprocess.options import (
     add_access,
     add_overrides,
     add_store,
+    add_verb,
     add_years,
     years_of,
 )
@@ -40,14 +41,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    verb = _add(verbs, "run", "bring a campaign's stores and cube up to date")
+    verb = add_verb(verbs, "run", "bring a campaign's stores and cube up to date")
     run.add_arguments(verb)
     verb.set_defaults(call=run.run)
 
-    verb = _add(verbs, "plot", "draw from the stores")
+    verb = add_verb(verbs, "plot", "draw from the stores")
     kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
     command.add_kinds(kinds)
-    kind = _add(kinds, "cells", "the campaign's sky cells and directions on one image")
+    kind = add_verb(kinds, "cells", "the campaign's sky cells and directions on one image")
     _add_campaign(kind)
     kind.add_argument(
         "image", metavar="IMAGE", type=Path, help="an image file of the campaign's camera"
@@ -57,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_overrides(kind)
     kind.set_defaults(call=_plot_cells)
 
-    verb = _add(verbs, "report", "make the page of a run again, from its store alone")
+    verb = add_verb(verbs, "report", "make the page of a run again, from its store alone")
     add_store(verb)
     verb.add_argument(
         "output", metavar="OUT", type=Path, nargs="?",
@@ -66,7 +67,9 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--run", metavar="ID", help="default the last run")
     verb.set_defaults(call=_report)
 
-    verb = _add(verbs, "trace", "from a number of the cube to the frames and settings behind it")
+    verb = add_verb(
+        verbs, "trace", "from a number of the cube to the frames and settings behind it"
+    )
     add_store(verb)
     verb.add_argument("--detector", metavar="LABEL", required=True, help="whose count")
     verb.add_argument("--month", metavar="YYYY-MM", required=True, help="such as 2021-06")
@@ -81,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_overrides(verb, "--campaign")
     verb.set_defaults(call=_trace)
 
-    verb = _add(verbs, "verify", "check a store against its records; repair it")
+    verb = add_verb(verbs, "verify", "check a store against its records; repair it")
     add_store(verb)
     add_years(verb)
     verb.add_argument("--campaign", metavar="FILE", help="whose archive the ledger is held against")
@@ -93,7 +96,7 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="end with one line of JSON")
     verb.set_defaults(call=_verify)
 
-    verb = _add(verbs, "copy", "copy a store between disk and S3")
+    verb = add_verb(verbs, "copy", "copy a store between disk and S3")
     verb.add_argument("source", metavar="SOURCE", help="directory or URL of a store")
     verb.add_argument("target", metavar="TARGET", help="where its copy is, or will be")
     add_years(verb)
@@ -101,55 +104,59 @@ def make_parser() -> argparse.ArgumentParser:
         add_access(verb, f"--{side}-access")
     verb.set_defaults(call=_copy)
 
-    verb = _add(verbs, "cluster", "try a cluster profile, or print one to copy")
+    verb = add_verb(verbs, "cluster", "try a cluster profile, or print one to copy")
     kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
-    kind = _add(kinds, "check", "start one worker and say what it finds")
+    kind = add_verb(kinds, "check", "start one worker and say what it finds")
     kind.add_argument("profile", metavar="PROFILE", help="as for run --cluster")
     kind.add_argument("--store", metavar="URL", help="write, read and delete an object there")
     add_access(kind)
     kind.set_defaults(call=_cluster_check)
-    kind = _add(kinds, "show", "print a profile, or the driver's batch script")
+    kind = add_verb(kinds, "show", "print a profile, or the driver's batch script")
     kind.add_argument("name", metavar="NAME", help="local, slurm, slurm-gpu or driver")
     kind.set_defaults(call=_cluster_show)
 
-    verb = _add(verbs, "calibrate", "a camera epoch from stars")
+    verb = add_verb(verbs, "calibrate", "a camera epoch from stars")
     calibrate_command.add_kinds(verb.add_subparsers(dest="kind", required=True, metavar="KIND"))
 
-    verb = _add(verbs, "labels", "labelled images: import, look, split")
+    verb = add_verb(verbs, "labels", "labelled images: import, look, split")
     kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND")
     labels_command.add_kinds(kinds)
-    kind = _add(kinds, "sample", "make a labelled set of a simulated sample, with its sequences")
+    kind = add_verb(
+        kinds, "sample", "make a labelled set of a simulated sample, with its sequences"
+    )
     kind.add_argument("directory", metavar="DIRECTORY", type=Path, help="of `reprocess sample`")
     kind.add_argument("output", metavar="OUT", type=Path, help="new folder")
     kind.set_defaults(call=_labels_sample)
 
-    verb = _add(verbs, "evaluate", "how far a network can be trusted, on labelled images")
+    verb = add_verb(verbs, "evaluate", "how far a network can be trusted, on labelled images")
     evaluate_command.add_arguments(verb)
     verb.set_defaults(call=evaluate_command.run)
 
-    verb = _add(verbs, "noise", "noise constants of the difference method from aurora-free frames")
+    verb = add_verb(
+        verbs, "noise", "noise constants of the difference method from aurora-free frames"
+    )
     _evidence_arguments(verb)
     verb.add_argument("--per-cell", action="store_true", help="one number for each sky cell")
     verb.set_defaults(call=_noise)
 
-    verb = _add(verbs, "sweep", "what the difference method flags at other thresholds")
+    verb = add_verb(verbs, "sweep", "what the difference method flags at other thresholds")
     _evidence_arguments(verb)
     verb.set_defaults(call=_sweep)
 
-    verb = _add(verbs, "train", "train the network on labelled or simulated frames")
+    verb = add_verb(verbs, "train", "train the network on labelled or simulated frames")
     training.add_arguments(verb)
     verb.set_defaults(call=_train)
 
-    verb = _add(verbs, "card", "print what a weights file is and what is known of it")
+    verb = add_verb(verbs, "card", "print what a weights file is and what is known of it")
     verb.add_argument("weights", metavar="WEIGHTS", help="safetensors file, or package:NAME")
     verb.set_defaults(call=_card)
 
-    verb = _add(verbs, "sample", "write the simulated sample archive with its truth")
+    verb = add_verb(verbs, "sample", "write the simulated sample archive with its truth")
     verb.add_argument("directory", metavar="DIRECTORY", type=Path, help="new, or of a sample")
     verb.add_argument("--tiny", action="store_true", help="a few small frames, for trials")
     verb.set_defaults(call=_sample)
 
-    verb = _add(verbs, "simulate", "write simulated scenes with masks as a labelled set")
+    verb = add_verb(verbs, "simulate", "write simulated scenes with masks as a labelled set")
     verb.add_argument("directory", metavar="DIRECTORY", type=Path, help="new or empty")
     verb.add_argument(
         "--family", metavar="NAME", default="wide",
@@ -176,11 +183,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ReprocessError, OSError, KeyboardInterrupt) as error:
         return run.tell(error)
     return code
-
-
-def _add(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
-    verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
-    return verb
 
 
 def _add_campaign(verb: argparse.ArgumentParser) -> None:

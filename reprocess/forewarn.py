@@ -1,8 +1,8 @@
-"""What is told of a run before it begins: that it would find no frame, or observe nothing."""
+"""What is told or refused before a run begins: that it would find no frame, or observe nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,63 @@ EXAMPLES_MAX = 3
 """Files that are no frames which an error names; a run lists more."""
 
 
+def refuse_lost_years(
+    campaign: Campaign, request: Request, n_frames: Mapping[int, int], listing: Listing
+) -> None:
+    """Refuse committed years without a frame, unless they are given up by name.
+
+    A disk that is not mounted must never look like frames that were removed: years of results
+    would be erased for it.
+
+    Parameters
+    ----------
+    n_frames : frames catalogued by year
+
+    Raises
+    ------
+    ConfigurationError
+        Naming those years; or years that are given up and have frames or are not asked for.
+    """
+    gone = set(request.gone)
+    kept = sorted(year for year in gone if n_frames.get(year) or year not in request.years)
+    if kept:
+        raise ConfigurationError(
+            f"--gone: found {year_ranges(kept)}, expected years of the request of which "
+            f"{campaign.archive.url} holds no frame; it holds "
+            f"{sum(n_frames.get(year, 0) for year in kept)} frames of them"
+        )
+    asked = set(request.years)
+    if request.days is not None:  # a repair leaves all other days as they are
+        asked &= {day.year for day in request.days}
+    committed = {b.year for b in listing if b.stage == "frames"} & asked
+    lost = sorted(year for year in committed - gone if not n_frames.get(year))
+    if lost:
+        raise ConfigurationError(
+            f"archive {campaign.archive.url}: found no frames for {year_ranges(lost)}, which are "
+            f"committed from it; expected them to be mounted. If they left the archive for good, "
+            f"--gone {' '.join(map(str, lost))} erases what was made of them"
+        )
+
+
 def without_frames(
-    campaign: Campaign, request: Request, catalogue: Catalogue, listing: Listing
+    campaign: Campaign,
+    request: Request,
+    n_frames: Mapping[int, int],
+    catalogue: Catalogue,
+    listing: Listing,
 ) -> str | None:
     """What to say of years for which the archive holds no frame; None if it holds some.
+
+    Parameters
+    ----------
+    n_frames : frames catalogued by year
 
     Raises
     ------
     ConfigurationError
         If nothing is committed yet: so far nothing says that the archive is the right one.
     """
-    days = catalogue.days.items()
-    if not request.years or any(entries and day.year in request.years for day, entries in days):
+    if not request.years or any(n_frames.get(year) for year in request.years):
         return None
     among = ", nor any file (directories of other years are not looked at)"
     if catalogue.n_files:

@@ -18,7 +18,7 @@ from reprocess.cube_years import plan_cube, publish_years
 from reprocess.detectors.runtimes import require_runtime
 from reprocess.errors import LockHeld, ReprocessError, ServiceUnavailable
 from reprocess.execute import Progress, execute
-from reprocess.forewarn import doubts, without_frames
+from reprocess.forewarn import doubts, refuse_lost_years, without_frames
 from reprocess.geometry.calibration import epoch_geometry
 from reprocess.history import Job, last_number, log_end, new_run_id, write_run
 from reprocess.ledger import unreadable_frames, year_ledger
@@ -29,7 +29,6 @@ from reprocess.request import (
     check_thresholds,
     open_port_warning,
     recomputed,
-    refuse_lost_years,
     year_ranges,
 )
 from reprocess.runlog import RunLog
@@ -77,7 +76,7 @@ def run_job(
     say(f"{n_frames} frames on {len(catalogue.days)} days")
     listing = records.list()
     refuse_lost_years(campaign, request, by_year, listing)
-    nothing_found = without_frames(campaign, request, catalogue, listing)
+    nothing_found = without_frames(campaign, request, by_year, catalogue, listing)
     if nothing_found is not None:
         say(f"warning: {nothing_found}")
     seen = SeenDays(objects, campaign)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from reprocess.campaign import StoreAccess, parse_store_access, parse_years
 from reprocess.errors import ConfigurationError
+
+
+def add_verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+    """Declare a verb, or a kind of one, with the same text in the list and on its own page."""
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    return verb
 
 
 def add_store(verb: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -168,44 +168,6 @@ def open_port_warning(cluster: str) -> str | None:
         f"{cluster}: not encrypted, and open to whoever reaches the port: anyone on that network "
         f"can run code as you. Use a tls:// scheduler, or a network that only you are on"
     )
-
-
-def refuse_lost_years(
-    campaign: Campaign, request: Request, n_frames: Mapping[int, int], listing: Listing
-) -> None:
-    """Refuse committed years without a frame, unless they are given up by name.
-
-    A disk that is not mounted must never look like frames that were removed: years of results
-    would be erased for it.
-
-    Parameters
-    ----------
-    n_frames : frames catalogued by year
-
-    Raises
-    ------
-    ConfigurationError
-        Naming those years; or years that are given up and have frames or are not asked for.
-    """
-    gone = set(request.gone)
-    kept = sorted(year for year in gone if n_frames.get(year) or year not in request.years)
-    if kept:
-        raise ConfigurationError(
-            f"--gone: found {year_ranges(kept)}, expected years of the request of which "
-            f"{campaign.archive.url} holds no frame; it holds "
-            f"{sum(n_frames.get(year, 0) for year in kept)} frames of them"
-        )
-    asked = set(request.years)
-    if request.days is not None:  # a repair leaves all other days as they are
-        asked &= {day.year for day in request.days}
-    committed = {b.year for b in listing if b.stage == "frames"} & asked
-    lost = sorted(year for year in committed - gone if not n_frames.get(year))
-    if lost:
-        raise ConfigurationError(
-            f"archive {campaign.archive.url}: found no frames for {year_ranges(lost)}, which are "
-            f"committed from it; expected them to be mounted. If they left the archive for good, "
-            f"--gone {' '.join(map(str, lost))} erases what was made of them"
-        )
 
 
 def year_ranges(years: Sequence[int]) -> str:

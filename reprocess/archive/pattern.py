@@ -83,11 +83,14 @@ class NamePattern:
         return _known_date(known)
 
     def _match(self, name: str) -> re.Match[str] | None:
-        return self._matcher.fullmatch(name if self._on_path else name.rpartition("/")[2])
+        return self._matcher.fullmatch(self._told_by(name))
+
+    def _told_by(self, name: str) -> str:
+        return name if self._on_path else name.rpartition("/")[2]
 
     def _why_no_match(self, name: str) -> str:
         # What two directories, or a directory and the name, tell differently is a misfiled frame.
-        if re.fullmatch(self._apart, name if self._on_path else name.rpartition("/")[2]):
+        if re.fullmatch(self._apart, self._told_by(name)):
             return f"tells two different times by the pattern {self.text}"
         return f"does not match the pattern {self.text}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprocess.errors import ConfigurationError
-from reprocess.options import add_overrides
+from reprocess.options import add_overrides, add_verb
 
 if TYPE_CHECKING:
     from reprocess.calibrate.table import Calibration
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_kinds(kinds: Any) -> None:
     """Declare `reprocess calibrate stars` and `calibrate images`."""
-    kind = _kind(kinds, "stars", "from a table of stars and the pixels they were seen at")
+    kind = add_verb(kinds, "stars", "from a table of stars and the pixels they were seen at")
     kind.add_argument("table", metavar="TABLE", type=Path, help="CSV; columns in docs/cameras.md")
     kind.add_argument(
         "--site", nargs="+", type=float, metavar="DEG",
@@ -42,7 +42,7 @@ def add_kinds(kinds: Any) -> None:
     kind.add_argument("--valid-from", metavar="TIME", default="", help="start of the epoch, UTC")
     kind.set_defaults(call=_stars)
 
-    kind = _kind(
+    kind = add_verb(
         kinds, "images", "from stars found in a campaign's images; refines its rough camera epochs"
     )
     kind.add_argument("campaign", metavar="CAMPAIGN", help="campaign YAML")
@@ -80,11 +80,6 @@ def _fit_arguments(kind: argparse.ArgumentParser) -> None:
         "--output", metavar="FILE", type=Path,
         help="write the camera epoch there, not to the screen",
     )  # fmt: skip
-
-
-def _kind(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:
-    kind: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text)
-    return kind
 
 
 def _stars(options: argparse.Namespace) -> int:

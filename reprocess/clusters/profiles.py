@@ -70,6 +70,15 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _refuse_little_memory(memory: int, processes: int) -> None:
+    least = processes * PROCESS_BYTES_MIN
+    if memory < least:
+        raise ValueError(
+            f"memory of at least {-(-least >> 30)}G for {processes} worker processes, or fewer "
+            f"processes"
+        )
+
+
 class LocalProfile(Profile):
     """This machine's cores, one worker process each."""
 
@@ -84,13 +93,8 @@ class LocalProfile(Profile):
 
     @model_validator(mode="after")
     def _enough(self) -> LocalProfile:
-        processes = self.processes or 1
-        least = processes * PROCESS_BYTES_MIN
-        if self.memory is not None and self.memory < least:
-            raise ValueError(
-                f"memory of at least {least / 2**30:g}G for {processes} worker processes, or fewer "
-                f"processes"
-            )
+        if self.memory is not None:
+            _refuse_little_memory(self.memory, self.processes or 1)
         return self
 
 
@@ -152,12 +156,7 @@ class SlurmProfile(Profile):
             raise ValueError(
                 f"cores of at least {self.n_processes}: one for each of a job's worker processes"
             )
-        least = self.n_processes * PROCESS_BYTES_MIN
-        if self.memory < least:
-            raise ValueError(
-                f"memory of at least {-(-least >> 30)}G for {self.n_processes} worker processes a "
-                f"job, or fewer processes"
-            )
+        _refuse_little_memory(self.memory, self.n_processes)
         if not self.gpus and (self.gpu_type or self.cpu_fallback):
             raise ValueError("gpus of 1 or more where gpu_type or cpu_fallback is set")
         for option in self.options:

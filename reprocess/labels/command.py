@@ -21,6 +21,7 @@ from reprocess.labels.splits import (
     split_by_group,
     write_split,
 )
+from reprocess.options import add_verb
 
 ROWS, SHOWN_PX = 64, 64
 NAMES = 5
@@ -29,8 +30,7 @@ NAMES = 5
 
 def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare `labels import`, `labels show` and `labels split`."""
-    text = "make a labelled set of annotations of another program"
-    kind = kinds.add_parser("import", help=text, description=text)
+    kind = add_verb(kinds, "import", "make a labelled set of annotations of another program")
     kind.add_argument("format", metavar="FORMAT", help="coco, cvat, labelme or masks")
     kind.add_argument("source", metavar="SOURCE", type=Path, help="file or folder of annotations")
     kind.add_argument("output", metavar="OUT", type=Path, help="new folder")
@@ -58,13 +58,11 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         )  # fmt: skip
     kind.set_defaults(call=_import)
 
-    text = "check a labelled set and say what is in it"
-    kind = kinds.add_parser("show", help=text, description=text)
+    kind = add_verb(kinds, "show", "check a labelled set and say what is in it")
     kind.add_argument("data", metavar="DIR", type=Path, help="folder of a labelled set")
     kind.set_defaults(call=_show)
 
-    text = "share a labelled set among training, validation and test"
-    kind = kinds.add_parser("split", help=text, description=text)
+    kind = add_verb(kinds, "split", "share a labelled set among training, validation and test")
     kind.add_argument("data", metavar="DIR", type=Path, help="folder of a labelled set")
     kind.add_argument("output", metavar="OUT", type=Path, help="JSON file to write")
     kind.add_argument(

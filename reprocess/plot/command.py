@@ -12,6 +12,7 @@ from reprocess.options import (
     add_detectors,
     add_overrides,
     add_store,
+    add_verb,
     add_years,
     labels_of,
     years_of,
@@ -86,7 +87,7 @@ def add_output(kind: argparse.ArgumentParser) -> None:
 def _kind(
     kinds: Any, name: str, text: str, call: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
-    kind: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text)
+    kind = add_verb(kinds, name, text)
     add_store(kind)
     add_output(kind)
     kind.add_argument(
