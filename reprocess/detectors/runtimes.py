@@ -222,7 +222,7 @@ def runtime_profile(name: str) -> str:
     if place == "torch-cpu":
         from reprocess.detectors.packed import can_pack
 
-        machine += " packed" if can_pack() else ""
+        machine += " packed winograd" if can_pack() else ""
     return f"{machine} {name}-{_version(name)}"
 
 
