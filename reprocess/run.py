@@ -143,14 +143,18 @@ def tell(error: BaseException) -> int:
 
 
 def log_to_stderr() -> None:
-    """Let the log go to standard error, a line each; standard output is for results."""
+    """Let the log go to standard error, a line each; standard output is for results.
+
+    Of libraries only warnings: they would tell of fonts they found, and where credentials are.
+    """
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+        level=logging.WARNING,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
     )
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    for name in ("botocore", "aiobotocore"):  # they tell where they found credentials
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("reprocess").setLevel(logging.INFO)  # whoever set the root's: for the log
+    logging.getLogger("reprocess").setLevel(logging.INFO)
 
 
 class _Page:

@@ -56,8 +56,9 @@ class PackedConvolution(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if not self._weight.is_mkldnn:
+            self._weight = self._weight.to_mkldnn()  # the plain ones go before the third ones come
             self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(
-                self._weight.to_mkldnn(), *self._geometry, list(images.shape)
+                self._weight, *self._geometry, list(images.shape)
             )
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(
             images, self._weight, self._bias, *self._geometry, "none", [], ""
@@ -79,11 +80,14 @@ class WinogradConvolution(nn.Module):
         super().__init__()
         assert can_shorten(plain)
         self._dilation = plain.dilation[0]
-        self._products = PackedConvolution(_spread(plain.weight.detach()), groups=16)
+        self._weight: Tensor | None = plain.weight.detach()
         bias = torch.zeros(plain.out_channels) if plain.bias is None else plain.bias.detach()
         self._bias: NDArray[np.float32] = bias.numpy()
 
     def forward(self, images: Tensor) -> Tensor:
+        if self._weight is not None:  # only now: one layer's are then in memory twice, not all
+            self._products = PackedConvolution(_spread(self._weight), groups=16)
+            self._weight = None
         n, n_in, height, width = images.shape
         apart = self._dilation
         n_down, n_across = -(-height // (2 * apart)), -(-width // (2 * apart))

@@ -10,6 +10,7 @@ before.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import threading
@@ -64,7 +65,10 @@ class TorchCpu:
         if can_pack():
             pack(loaded.network)
         self._difference = _difference(loaded, size_px, "cpu")
-        self.logits(np.zeros((1, size_px, size_px, 3), np.uint8), threads=1)  # settles the size
+        with _intraop_threads_kept():
+            _one_intraop_thread()
+            black = np.zeros((1, size_px, size_px, 3), np.uint8)
+            _torch_logits(self._difference, black, "cpu")  # settles the size
 
     def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:
         def one(image: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -186,13 +190,8 @@ def open_runtime(name: str, weights: str, digest: str, size_px: int) -> Runtime:
     key = (_place(name), weights, digest, size_px)
     with _kept_lock:
         if key not in _kept:
-            loaded = load_network(weights)
-            if loaded.digest != digest:
-                raise ConfigurationError(
-                    f"weights {weights!r}: changed while running: SHA-256 {loaded.digest}, "
-                    f"expected {digest}"
-                )
-            _kept[key] = _PLACES[key[0]](loaded, size_px)
+            _kept[key] = _PLACES[key[0]](_load(weights, digest), size_px)
+            _give_back_freed_memory()  # of the weights as they were read
         return _kept[key]
 
 
@@ -233,6 +232,22 @@ _PLACES: dict[str, Callable[[LoadedNetwork, int], Runtime]] = {
 }
 _kept: dict[tuple[str, str, str, int], Runtime] = {}
 _kept_lock = threading.Lock()
+
+
+def _load(weights: str, digest: str) -> LoadedNetwork:
+    loaded = load_network(weights)
+    if loaded.digest != digest:
+        raise ConfigurationError(
+            f"weights {weights!r}: changed while running: SHA-256 {loaded.digest}, "
+            f"expected {digest}"
+        )
+    return loaded
+
+
+def _give_back_freed_memory() -> None:
+    """Give what was freed back to the system, which glibc does only at the heap's end."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _place(name: str) -> str:

@@ -1,6 +1,7 @@
 """README's first command: the sample campaign, drawn, run, counted, scored and run again."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ def run_sample(folder, *arguments):
         capture_output=True,
         text=True,
         check=False,
+        # As on a machine where matplotlib has never drawn, which it tells at length.
+        env={**os.environ, "MPLCONFIGDIR": str(folder / "matplotlib")},
     )
 
 
@@ -52,6 +55,13 @@ def test_it_ends_with_a_cube_a_table_and_a_picture(sample):
         assert year["ledger"]["duplicate"] > 0
     assert (folder / "sample-run" / "occurrence.png").stat().st_size > 50_000
     assert "simulated" in (folder / "sample-run" / "score.txt").read_text()
+
+
+def test_the_log_has_lines_of_ours_alone(sample):
+    folder, done = sample
+    assert list((folder / "matplotlib").glob("fontlist*"))
+    assert "done, day 8 of 8" in done.stderr
+    assert "font" not in done.stderr.lower()
 
 
 def test_fcn_reaches_what_is_claimed_of_it(sample):
