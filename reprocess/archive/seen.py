@@ -164,10 +164,12 @@ class SeenDays:
         if committed is None or not read.all_refused:
             return
         if committed[:HALF] != half_digest(read.hash()):
-            reason = next(filter(is_refused, read.digest)).removeprefix(UNREADABLE)
+            digests = zip(read.entries, read.digest, strict=True)
+            entry, why = next(one for one in digests if is_refused(one[1]))
             raise ArchiveError(
                 f"archive {self._campaign.archive.url}: {day} is committed, and not one of its "
-                f"{len(read.entries)} files can be opened now ({read.entries[0].file}: {reason}); "
+                f"{len(read.entries)} files can be opened now "
+                f"({entry.file}: {why.removeprefix(UNREADABLE)}); "
                 f"expected the disk that they lie on to be mounted, and the right to read them. "
                 f"Files that are gone for good have to leave the archive's directories, too"
             )
