@@ -8,14 +8,14 @@ import pytest
 from reprocess.errors import ConfigurationError
 from reprocess.extras import require
 
-# Runs a command line where packages named in the first argument cannot be found.
+# Runs a command line where packages or modules named in the first argument cannot be found.
 WITHOUT = """
 import sys
 blocked = set(sys.argv[1].split(","))
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in blocked:
+        if name in blocked or name.partition(".")[0] in blocked:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 import importlib.util
@@ -66,9 +66,10 @@ def test_a_network_without_torch_is_refused_before_anything_is_written(tiny):
     assert not tiny.store.exists()
 
 
-def test_the_network_runs_without_torchvision(tiny):
-    """Its import costs each worker seconds and memory, and a CPU-only torch cannot import it."""
-    done = without("torchvision", "run", tiny.file, "--cluster", "serial")
+@pytest.mark.parametrize("module", ["torchvision", "torch._dynamo", "torch._inductor"])
+def test_the_network_runs_without(module, tiny):
+    """Their import costs each worker seconds and memory; a CPU-only torch has no torchvision."""
+    done = without(module, "run", tiny.file, "--cluster", "serial")
     assert done.returncode == 0, done.stderr
 
 
