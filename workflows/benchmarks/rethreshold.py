@@ -1,6 +1,6 @@
 """Another threshold from stored evidence, beside running the network again on the CPU.
 
-python workflows/benchmarks/rethreshold.py /fast/disk/scratch --frames 960 --days 8
+python workflows/benchmarks/rethreshold.py /fast/disk/scratch --frames 960 --days 24 --rounds 1
 python workflows/benchmarks/rethreshold.py /fast/disk/scratch --large --frames 480 --rounds 1
 """
 
