@@ -142,15 +142,15 @@ def fcn_settings(root: Path) -> dict[str, Any]:
     return document["detectors"]["fcn"]
 
 
-# --- what the others share: the science, by the same functions ----------------------------
+# --- what the others share: the science, by the same libraries and functions ---------------
 
 
 @functools.cache
 def science(root: Path):
     """Decode a file; turn frames into cell shares. The network is loaded once a process."""
+    import cv2
     import torch
 
-    from reprocess.archive.frames import prepare
     from reprocess.archive.readers.reader import load_reader
     from reprocess.campaign import load_campaign
     from reprocess.detectors.coverage import cell_shares
@@ -160,6 +160,9 @@ def science(root: Path):
 
     campaign = load_campaign(root / "campaign.yaml")
     epoch = campaign.camera[0]
+    crop = epoch.crop
+    rows = slice(crop.top_px, crop.top_px + crop.size_px)
+    columns = slice(crop.left_px, crop.left_px + crop.size_px)
     cellmap = epoch_geometry(campaign, epoch).cellmap
     reader = load_reader("still")
     network = _difference(
@@ -167,7 +170,8 @@ def science(root: Path):
     )
 
     def decode(data: bytes) -> np.ndarray:
-        return prepare(reader.read(data), epoch, 256)
+        sky = reader.read(data)[rows, columns]
+        return cv2.resize(sky, (256, 256), interpolation=cv2.INTER_AREA)
 
     def shares(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
