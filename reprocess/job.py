@@ -269,15 +269,15 @@ def _check_installed(job: Job) -> None:
     """Refuse before anything is written if the networks to be run here cannot run."""
     if not runs_here(job.request.cluster):
         return
-    for runtime in sorted(_runtimes(job)):
-        require_runtime(runtime)
+    for runtime, precision in sorted(_runtimes(job)):
+        require_runtime(runtime, precision)
 
 
-def _runtimes(job: Job) -> set[str]:
-    """What the networks that are to be run are run with."""
+def _runtimes(job: Job) -> set[tuple[str, str]]:
+    """What the networks that are to be run are run with, and in which precision."""
     labels = {b.label for task in job.plan.tasks for b in task.todo if b.stage == "evidence"}
     detectors = (job.campaign.detectors.get(label) for label in labels)
-    return {detector.runtime for detector in detectors if isinstance(detector, Fcn)}
+    return {(d.runtime, d.precision) for d in detectors if isinstance(d, Fcn)}
 
 
 def _write_settings(records: Records, settings: dict[str, dict[str, Any]]) -> None:

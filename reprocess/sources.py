@@ -6,9 +6,9 @@ decode ahead of the detectors.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
@@ -36,6 +36,10 @@ from reprocess.stores.days import DayReader, DayWriter
 from reprocess.stores.layout import NOT_ACQUIRED_US, chunk_slots
 from reprocess.stores.objects import ObjectStore
 from reprocess.stores.records import Records, day_block
+
+CHUNKS_AT_ONCE = 4
+"""Of frames that are read from the store: one thread reads some 300 frames/s of 512 px,
+fewer than a GPU can take."""
 
 
 class ArchiveDay:
@@ -248,8 +252,10 @@ class StoredDay:
         records: Records,
         day: date,
         fingerprint: str,
+        threads: int,
     ) -> None:
         self._campaign = campaign
+        self._at_once = min(threads, CHUNKS_AT_ONCE)
         record = records.read(day_block("frames", "", day), fingerprint)
         path = stages.frames_path(day.year)
         self._reader = DayReader(objects, path, day, campaign.slots_per_day, record.objects)
@@ -259,28 +265,36 @@ class StoredDay:
         self._gain = self._reader.read("gain")
 
     def blocks(self) -> Iterator[tuple[int, FrameBlock]]:
+        """Read the day, a chunk of slots at a time; chunks without a frame are left out."""
         chunk = chunk_slots(self._campaign.slots_per_day)
-        for start in range(0, self._campaign.slots_per_day, chunk):
-            ok = np.flatnonzero(self._status[start : start + chunk] == FrameStatus.OK)
-            if not len(ok):
-                continue
-            acquired = self._acquired[start + ok].astype("datetime64[us]")
-            image16 = None
-            if self._campaign.archive.bits == 16:
-                deep = self._reader.read("image16", start, chunk)[ok]
-                image16 = deep[..., np.newaxis] if deep.ndim == 3 else deep
-            yield (
-                start,
-                FrameBlock(
-                    slot=start + ok,
-                    image=self._reader.read("image", start, chunk)[ok],
-                    acquired=acquired,
-                    epoch=self._campaign.epoch_index(acquired),
-                    image16=image16,
-                    exposure_s=self._exposure_s[start + ok],
-                    gain=self._gain[start + ok],
-                ),
-            )
+        waiting: deque[tuple[int, Future[FrameBlock]]] = deque()
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="read") as pool:
+            for start in range(0, self._campaign.slots_per_day, chunk):
+                ok = np.flatnonzero(self._status[start : start + chunk] == FrameStatus.OK)
+                if not len(ok):
+                    continue
+                waiting.append((start, pool.submit(self._block, start, chunk, ok)))
+                if len(waiting) == self._at_once:
+                    first, block = waiting.popleft()
+                    yield first, block.result()
+            for first, block in waiting:
+                yield first, block.result()
+
+    def _block(self, start: int, chunk: int, ok: NDArray[np.int64]) -> FrameBlock:
+        acquired = self._acquired[start + ok].astype("datetime64[us]")
+        image16 = None
+        if self._campaign.archive.bits == 16:
+            deep = self._reader.read("image16", start, chunk)[ok]
+            image16 = deep[..., np.newaxis] if deep.ndim == 3 else deep
+        return FrameBlock(
+            slot=start + ok,
+            image=self._reader.read("image", start, chunk)[ok],
+            acquired=acquired,
+            epoch=self._campaign.epoch_index(acquired),
+            image16=image16,
+            exposure_s=self._exposure_s[start + ok],
+            gain=self._gain[start + ok],
+        )
 
     def unreadable(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         slots = np.flatnonzero(self._status == FrameStatus.UNREADABLE)
@@ -289,10 +303,9 @@ class StoredDay:
 
 def latest(context: FrameBlock | None, block: FrameBlock, window_s: float) -> FrameBlock:
     """The frames that the next block may look back at: the last `window_s` before its first."""
-    joined = block if context is None else join([context, block])
     oldest = block.acquired[-1] - np.timedelta64(round(window_s * 1e6), "us")
-    keep = joined.acquired >= oldest
-    return joined[keep]
+    both = [block] if context is None else [context, block]
+    return join([part[part.acquired >= oldest] for part in both])
 
 
 def one_ahead(

@@ -138,7 +138,12 @@ class _DayBlock:
         elif evidence_labels:
             try:
                 source = StoredDay(
-                    self.campaign, self.objects, self.records, self.day, self.fingerprints[frames]
+                    self.campaign,
+                    self.objects,
+                    self.records,
+                    self.day,
+                    self.fingerprints[frames],
+                    self.threads,
                 )
             except StoreError as error:
                 self._distrust(frames, error)

@@ -41,8 +41,16 @@ class Fcn(Settings):
     runtime: Literal["torch", "openvino"] = Field(
         default="torch", description="what runs the network; openvino is for CPUs"
     )
-    precision: Literal["float32"] = "float32"
+    precision: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32", description="16 bits need a GPU, and are held to float32's logits"
+    )
     threshold: float = Field(default=0.5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _float32_where_there_is_no_other(self) -> Fcn:
+        if self.runtime == "openvino" and self.precision != "float32":
+            raise contradiction("precision", self.precision, "float32 with runtime: openvino")
+        return self
 
 
 DetectorSettings = Annotated[Difference | Fcn, Field(discriminator="kind")]

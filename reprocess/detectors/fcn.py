@@ -111,7 +111,8 @@ class FcnDetector:
             raise ValueError(f"frames of {block.image.shape[1:]}, the campaign's are {size} px")
         values = np.empty((n, *variable.shape), np.float16)
         if n:
-            runtime = open_runtime(self.settings.runtime, self.settings.weights, self.digest, size)
+            asked = self.settings
+            runtime = open_runtime(asked.runtime, asked.weights, self.digest, size, asked.precision)
             values[:] = runtime.logits(block.image, threads or available_cores())
         status = np.full(n, EvidenceStatus.OBSERVED, np.uint8)
         return Evidence(block.acquired.copy(), block.slot.copy(), status, {LOGIT: values})

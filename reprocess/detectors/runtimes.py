@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 # On a GPU every batch has this many frames, the last one filled up with black ones.
 CUDA_BATCH = 16
+# What a lower precision may do to the first frames it is given: at probability 0.5 a logit that is
+# 0.1 off is a probability that is 0.025 off.
+AGREEMENT, APART_MAX = 0.1, 0.01
+INSTEAD = "take precision: float32, under a label of its own"
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -67,22 +71,28 @@ class TorchCpu:
         self._difference = _difference(loaded, size_px, "cpu")
         with _intraop_threads_kept():
             _one_intraop_thread()
-            black = np.zeros((1, size_px, size_px, 3), np.uint8)
-            _torch_logits(self._difference, black, "cpu")  # settles the size
+            self._one(np.zeros((1, size_px, size_px, 3), np.uint8))  # settles the size
 
     def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:
-        def one(image: NDArray[np.uint8]) -> NDArray[np.float16]:
-            return _torch_logits(self._difference, image, "cpu")
-
         with (
             _intraop_threads_kept(),
             ThreadPoolExecutor(max(1, threads), "fcn", initializer=_one_intraop_thread) as pool,
         ):
-            return np.concatenate(list(pool.map(one, images[:, None])))
+            return np.concatenate(list(pool.map(self._one, images[:, None])))
+
+    def _one(self, image: NDArray[np.uint8]) -> NDArray[np.float16]:
+        import torch
+
+        with torch.inference_mode():
+            # torch wants it writable
+            return _float16(self._difference(torch.from_numpy(np.array(image))))
 
 
 class TorchDevice:
-    """torch on a GPU: batches of a fixed size, float32 without TF32."""
+    """torch on a GPU: batches of a fixed size; float32 without TF32, or 16 bits where it may be.
+
+    Copies and batches are queued, so that the GPU computes one while the next is brought.
+    """
 
     def __init__(
         self,
@@ -90,29 +100,68 @@ class TorchDevice:
         size_px: int,
         device: str = "cuda",
         batch: int = CUDA_BATCH,
+        precision: str = "float32",
     ) -> None:
         self._difference = _difference(loaded, size_px, device)
         self._device = device
         self._batch = batch
+        self._precision = precision
+        self._agrees = precision == "float32"
         # The flags below are the process's, not the thread's: one thread at a time.
         self._lock = threading.Lock()
 
     def logits(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float16]:  # noqa: ARG002
         import torch
 
-        results = []
+        n, whole = len(images), -(-len(images) // self._batch) * self._batch
+        # Only pinned memory is copied while the GPU computes; torch keeps it for the next call.
+        pinned = torch.zeros(
+            (whole, *images.shape[1:]), dtype=torch.uint8, pin_memory=self._device != "cpu"
+        )
+        given = pinned.numpy()
+        parts = []
         with (
             self._lock,
+            torch.inference_mode(),
             torch.backends.cudnn.flags(
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=False
             ),
         ):
-            for first in range(0, len(images), self._batch):
-                part = images[first : first + self._batch]
-                full = np.zeros((self._batch, *images.shape[1:]), np.uint8)
-                full[: len(part)] = part
-                results.append(_torch_logits(self._difference, full, self._device)[: len(part)])
-        return np.concatenate(results)
+            for first in range(0, whole, self._batch):
+                batch = slice(first, first + self._batch)
+                given[batch][: n - first] = images[batch]
+                counts = pinned[batch].to(self._device, non_blocking=True)
+                parts.append(self._pass(counts, self._precision))
+                if not self._agrees:
+                    exact = self._pass(counts, "float32")
+                    self._check_agreement(parts[0][: n - first], exact[: n - first])
+            found = torch.cat(parts)[:n]
+            if self._precision != "float32" and not torch.isfinite(found).all():
+                raise ConfigurationError(
+                    f"precision: {self._precision}: found logits that are no finite numbers; "
+                    f"{INSTEAD}"
+                )
+            return _float16(found)
+
+    def _pass(self, counts: torch.Tensor, precision: str) -> torch.Tensor:
+        import torch
+
+        if precision == "float32":
+            return self._difference(counts)
+        with torch.autocast(self._device, dtype=getattr(torch, precision)):
+            return self._difference(counts)
+
+    def _check_agreement(self, lower: torch.Tensor, exact: torch.Tensor) -> None:
+        """Refuse a precision that moves the first frames' logits away from float32's."""
+        near = (lower - exact).abs() <= AGREEMENT  # not so where one is no number
+        share = 1.0 - float(near.float().mean())
+        if share > APART_MAX:
+            raise ConfigurationError(
+                f"precision: {self._precision}: {100 * share:.2g} % of the first frames' logits "
+                f"are more than {AGREEMENT} off float32's, expected at most {100 * APART_MAX:.2g} "
+                f"%; {INSTEAD}"
+            )
+        self._agrees = True
 
 
 class OpenVino:
@@ -173,7 +222,9 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_runtime(name: str, weights: str, digest: str, size_px: int) -> Runtime:
+def open_runtime(
+    name: str, weights: str, digest: str, size_px: int, precision: str = "float32"
+) -> Runtime:
     """The runtime of a weights file, loaded once a process and kept.
 
     Parameters
@@ -181,31 +232,40 @@ def open_runtime(name: str, weights: str, digest: str, size_px: int) -> Runtime:
     name : `torch` (a GPU where there is one, else the CPU) or `openvino`
     digest : SHA-256 that the weights file must have
     size_px : of the frames, which are square
+    precision : `float32`; on a GPU also `float16` or `bfloat16`
 
     Raises
     ------
     ConfigurationError
-        If the weights are not of that digest, or the runtime is not installed.
+        If the weights are not of that digest, the runtime is not installed, or there is no GPU
+        for the precision.
     """
-    key = (_place(name), weights, digest, size_px)
+    require_runtime(name, precision)
+    key = (_place(name), weights, digest, size_px, precision)
     with _kept_lock:
         if key not in _kept:
-            _kept[key] = _PLACES[key[0]](_load(weights, digest), size_px)
+            lower = {} if precision == "float32" else {"precision": precision}
+            _kept[key] = _PLACES[key[0]](_load(weights, digest), size_px, **lower)
             _give_back_freed_memory()  # of the weights as they were read
         return _kept[key]
 
 
-def require_runtime(name: str) -> None:
-    """Refuse to go on where a runtime is not installed.
+def require_runtime(name: str, precision: str = "float32") -> None:
+    """Refuse to go on where a runtime is not installed, or the precision needs a GPU.
 
     Raises
     ------
     ConfigurationError
-        Naming the command that installs it.
+        Naming the command that installs it, or what to do without a GPU.
     """
     require("torch", "torch", "the fcn detector")
     if name == "openvino":
         require("openvino", "openvino", "runtime: openvino")
+    if precision != "float32" and _place(name) != "torch-cuda":
+        raise ConfigurationError(
+            f"precision: {precision}: found no GPU that PyTorch can use here, expected one; "
+            f"{INSTEAD}"
+        )
 
 
 def runtime_profile(name: str) -> str:
@@ -225,12 +285,12 @@ def runtime_profile(name: str) -> str:
     return f"{machine} {name}-{_version(name)}"
 
 
-_PLACES: dict[str, Callable[[LoadedNetwork, int], Runtime]] = {
+_PLACES: dict[str, Callable[..., Runtime]] = {
     "torch-cpu": TorchCpu,
     "torch-cuda": TorchDevice,
     "openvino": OpenVino,
 }
-_kept: dict[tuple[str, str, str, int], Runtime] = {}
+_kept: dict[tuple[str, str, str, int, str], Runtime] = {}
 _kept_lock = threading.Lock()
 
 
@@ -285,21 +345,15 @@ def _difference(
 
     def difference(counts: torch.Tensor) -> torch.Tensor:
         rows = (counts.flatten(2).float() / 255 - mean) / std
-        return logit_difference(network(rows.reshape(counts.shape).permute(0, 3, 1, 2)))
+        logits = network(rows.reshape(counts.shape).permute(0, 3, 1, 2))
+        return logit_difference(logits.float())
 
     return difference
 
 
-def _torch_logits(
-    difference: Callable[[torch.Tensor], torch.Tensor], images: NDArray[np.uint8], device: str
-) -> NDArray[np.float16]:
-    import torch
-
-    with torch.inference_mode():
-        counts = torch.from_numpy(np.array(images)).to(device)  # torch wants it writable
-        limited = difference(counts).clamp(-_FLOAT16_MAX, _FLOAT16_MAX)
-        result: NDArray[np.float16] = limited.half().cpu().numpy()
-        return result
+def _float16(logits: torch.Tensor) -> NDArray[np.float16]:
+    found: NDArray[np.float16] = logits.clamp(-_FLOAT16_MAX, _FLOAT16_MAX).half().cpu().numpy()
+    return found
 
 
 def _openvino_model(loaded: LoadedNetwork, size_px: int) -> Any:

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from reprocess.stores.days import DayReader
 from reprocess.stores.objects import LocalObjects
 
 YEAR_END = ("2021-12-30", "2021-12-31", "2022-01-01", "2022-01-02")
@@ -235,6 +236,25 @@ def test_recompute_leaves_the_same_bytes(done, what):
     assert outcome.code == 0, outcome.err
     assert outcome.done == (0 if what == "cube" else 4)
     assert done.keys() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2, 9])
+def test_chunks_that_are_read_at_once_come_in_their_order(tiny, monkeypatch, threads):
+    tiny.put_days("2021-12-30", times=("00:10", "07:50", "08:00", "15:50", "16:00", "23:50"))
+    assert tiny.run().code == 0
+    before, read, slots = tiny.keys(), DayReader.read, []
+
+    def the_first_one_late(self, name, slot=0, n_slots=None):
+        if name == "image":
+            slots.append(slot)
+            time.sleep(0.2 if slot == 0 else 0)
+        return read(self, name, slot, n_slots)
+
+    monkeypatch.setattr(DayReader, "read", the_first_one_late)
+    monkeypatch.setattr("reprocess.worker.available_cores", lambda: threads)
+    assert tiny.run("--recompute", "evidence").done == 1
+    assert sorted(slots) == [0, 48, 96]
+    assert tiny.keys() == before
 
 
 def test_other_evidence_settings_under_a_label_are_refused(done):

@@ -633,8 +633,8 @@ def _count_reads(guillotine, monkeypatch):
         return read(source, name)
 
     class CountedRuntime:
-        def __init__(self, name, weights, digest, size_px):
-            self.opened = name, weights, digest, size_px
+        def __init__(self, *opened):
+            self.opened = opened
 
         def logits(self, images, threads):
             with lock:

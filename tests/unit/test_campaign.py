@@ -212,6 +212,13 @@ def test_camera_epochs_come_in_order_and_once(campaign_document):
         )
 
 
+def test_openvino_has_one_precision(campaign_document):
+    detectors = {"net": {"kind": "fcn", "runtime": "openvino", "precision": "float16"}}
+    assert "detectors.net.precision: found float16, expected float32 with runtime" in message(
+        campaign_document(detectors=detectors)
+    )
+
+
 def test_a_detector_needs_a_threshold(campaign_document):
     detectors = {"diff": {"kind": "difference", "k_sigma": None}}
     assert "detectors.diff.threshold_dn: found null, expected a number of counts" in message(

@@ -79,8 +79,9 @@ def write_tiny_days(root: Path, first: date, n_days: int, n_frames: int) -> None
 
 
 def jpeg_campaign(
-    root: Path, size_px: int, weights: str, runtime: str, n_frames: int, stored_px: int = 1440
-) -> Campaign:
+    root: Path, size_px: int, weights: str, runtime: str, n_frames: int, stored_px: int = 1440,
+    precision: str = "float32",
+) -> Campaign:  # fmt: skip
     """A night of `n_frames` JPEGs of full size: simulated frames enlarged, with sensor noise."""
     document = yaml.safe_load(sample_text())
     scale = stored_px / 480
@@ -95,7 +96,9 @@ def jpeg_campaign(
     document["archive"]["url"] = str(root / "archive")
     document["store"] = str(root / "store")
     document["image"] = {"size_px": size_px}
-    document["detectors"]["fcn"] = {"kind": "fcn", "weights": weights, "runtime": runtime}
+    document["detectors"]["fcn"] = {
+        "kind": "fcn", "weights": weights, "runtime": runtime, "precision": precision,
+    }  # fmt: skip
     document["process"] = {"sun_elevation_max_deg": None}
     document["cube"] = {"sun_elevation_max_deg": 90}
     document["years"] = [2021]

@@ -27,7 +27,7 @@ def main() -> None:
 def table(name: str) -> str:
     path = RESULTS / f"{name}.json"
     if not path.exists():
-        body = "*Not measured yet.*"
+        body = "*Not measured.*"
     else:
         document = json.loads(path.read_text())
         lines = ["| what | ours | beside | ratio | to reach |", "|---|---|---|---|---|"]

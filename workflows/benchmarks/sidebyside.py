@@ -117,13 +117,20 @@ def machine() -> dict[str, Any]:
             continue
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": _processor(),
+        "processor": ", ".join([_processor(), *_gpus()]),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 2**30, 1),
         "load_1min": os.getloadavg()[0],
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def _gpus() -> list[str]:
+    torch = sys.modules.get("torch")  # of benchmarks that use it: others shall not import it
+    if torch is None:
+        return []
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
 def _processor() -> str:

@@ -131,6 +131,85 @@ def test_a_batch_has_always_the_same_size(weights, images, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
 
 
+@pytest.fixture
+def lower(weights):
+    """A GPU's way in 16 bits, on the CPU."""
+    return TorchDevice(load_network(weights), SIZE, "cpu", batch=3, precision="bfloat16")
+
+
+def test_lower_precision_comes_near_float32_and_does_not_depend_on_the_cut(weights, images, lower):
+    found = lower.logits(images, threads=1)
+    exact = TorchDevice(load_network(weights), SIZE, "cpu", batch=3).logits(images, threads=1)
+    assert (found != exact).mean() > 0.5, "computed in float32 all the same"
+    np.testing.assert_allclose(found, exact, atol=0.1)
+    parts = [lower.logits(images[:4], threads=1), lower.logits(images[4:], threads=1)]
+    assert np.concatenate(parts).tobytes() == found.tobytes()
+
+
+def test_the_agreement_is_measured_once_on_the_first_frames(images, lower, monkeypatch):
+    passes = []
+    one = TorchDevice._pass
+
+    def watched(self, counts, precision):
+        passes.append((len(counts), precision))
+        return one(self, counts, precision)
+
+    monkeypatch.setattr(TorchDevice, "_pass", watched)
+    lower.logits(images, threads=1)
+    lower.logits(images[:1], threads=1)
+    assert passes == [(3, "bfloat16"), (3, "float32"), *[(3, "bfloat16")] * 3]
+
+
+def test_a_precision_that_moves_the_logits_is_refused_until_it_agrees(images, lower, monkeypatch):
+    monkeypatch.setattr(runtimes, "AGREEMENT", 1e-7)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"bfloat16: \d.* % of the first frames'"):
+            lower.logits(images, threads=1)
+    monkeypatch.setattr(runtimes, "APART_MAX", 1.0)
+    lower.logits(images, threads=1)
+
+
+@pytest.mark.parametrize("broken", [0, 2])
+def test_logits_that_do_not_fit_a_precision_are_refused(images, lower, monkeypatch, broken):
+    """In float16 a bright frame may leave the range; NaN would pass for a sky without aurora."""
+    one, calls = TorchDevice._pass, []
+
+    def overflowing(self, counts, precision):
+        found = one(self, counts, precision)
+        if precision == "bfloat16":
+            calls.append(precision)
+            if len(calls) == broken + 1:
+                found[0] = float("nan")
+        return found
+
+    monkeypatch.setattr(TorchDevice, "_pass", overflowing)
+    expected = "no finite numbers" if broken else "of the first frames' logits"
+    with pytest.raises(ConfigurationError, match=expected):
+        lower.logits(images, threads=1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_without_a_gpu_a_lower_precision_is_refused(weights, images):
+    detector = detector_of(weights, precision="float16")
+    with pytest.raises(ConfigurationError, match=r"float16: found no GPU.*take precision: float32"):
+        detector.measure(block_of(images), None, CAMPAIGN)
+
+
+def test_another_precision_is_another_evidence(weights):
+    assert detector_of(weights).evidence_settings()["precision"] == "float32"
+    lower = detector_of(weights, precision="float16")
+    assert lower.evidence_settings()["precision"] == "float16"
+    assert lower.profile().endswith(" float16")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_gpu_in_16_bits_agrees_with_float32(weights, images, precision):
+    exact = TorchDevice(load_network(weights), SIZE).logits(images, threads=1)
+    lower = TorchDevice(load_network(weights), SIZE, precision=precision)
+    np.testing.assert_allclose(lower.logits(images, threads=1), exact, atol=0.1)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpus_logits_do_not_depend_on_how_the_block_is_cut(weights, images):
     detector = detector_of(weights)
