@@ -42,7 +42,7 @@ class Fcn(Settings):
         default="torch", description="what runs the network; openvino is for CPUs"
     )
     precision: Literal["float32", "float16", "bfloat16"] = Field(
-        default="float32", description="16 bits need a GPU, and are held to float32's logits"
+        default="float32", description="16 bits need a GPU, and are held to float32's probabilities"
     )
     threshold: float = Field(default=0.5, gt=0, lt=1)
 

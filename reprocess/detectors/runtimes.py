@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 # On a GPU every batch has this many frames, the last one filled up with black ones.
 CUDA_BATCH = 16
-# What a lower precision may do to the first frames it is given: at probability 0.5 a logit that is
-# 0.1 off is a probability that is 0.025 off.
-AGREEMENT, APART_MAX = 0.1, 0.01
+# What a lower precision may do to the first frames that it is given: at most this share of their
+# probabilities may be further from float32's.
+APART_MAX, AGREEMENT = 0.01, 0.02
 INSTEAD = "take precision: float32, under a label of its own"
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
@@ -152,14 +152,17 @@ class TorchDevice:
             return self._difference(counts)
 
     def _check_agreement(self, lower: torch.Tensor, exact: torch.Tensor) -> None:
-        """Refuse a precision that moves the first frames' logits away from float32's."""
-        near = (lower - exact).abs() <= AGREEMENT  # not so where one is no number
+        """Refuse a precision that moves the first frames' probabilities away from float32's.
+
+        Not the logits: far from 0 a large error of theirs changes nothing at any threshold.
+        """
+        near = (lower.sigmoid() - exact.sigmoid()).abs() <= AGREEMENT  # not so of NaN
         share = 1.0 - float(near.float().mean())
         if share > APART_MAX:
             raise ConfigurationError(
-                f"precision: {self._precision}: {100 * share:.2g} % of the first frames' logits "
-                f"are more than {AGREEMENT} off float32's, expected at most {100 * APART_MAX:.2g} "
-                f"%; {INSTEAD}"
+                f"precision: {self._precision}: {100 * share:.3g} % of the first frames' "
+                f"probabilities are more than {AGREEMENT} off float32's, expected at most "
+                f"{100 * APART_MAX:.3g} %; {INSTEAD}"
             )
         self._agrees = True
 

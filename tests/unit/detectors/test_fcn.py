@@ -160,8 +160,18 @@ def test_the_agreement_is_measured_once_on_the_first_frames(images, lower, monke
     assert passes == [(3, "bfloat16"), (3, "float32"), *[(3, "bfloat16")] * 3]
 
 
+def test_logits_far_from_0_may_be_further_off(images, lower, monkeypatch):
+    one = TorchDevice._pass
+
+    def surely_aurora(self, counts, precision):
+        return one(self, counts, precision) + (20.0 if precision == "float32" else 21.0)
+
+    monkeypatch.setattr(TorchDevice, "_pass", surely_aurora)
+    assert lower.logits(images, threads=1).min() > 10
+
+
 def test_a_precision_that_moves_the_logits_is_refused_until_it_agrees(images, lower, monkeypatch):
-    monkeypatch.setattr(runtimes, "AGREEMENT", 1e-7)
+    monkeypatch.setattr(runtimes, "AGREEMENT", 1e-8)
     for _ in range(2):
         with pytest.raises(ConfigurationError, match=r"bfloat16: \d.* % of the first frames'"):
             lower.logits(images, threads=1)
@@ -183,7 +193,7 @@ def test_logits_that_do_not_fit_a_precision_are_refused(images, lower, monkeypat
         return found
 
     monkeypatch.setattr(TorchDevice, "_pass", overflowing)
-    expected = "no finite numbers" if broken else "of the first frames' logits"
+    expected = "no finite numbers" if broken else "of the first frames' probabilities"
     with pytest.raises(ConfigurationError, match=expected):
         lower.logits(images, threads=1)
 
