@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from reprocess.archive.frames import FrameStatus
+from reprocess.archive.frames import SCALING, FrameStatus
 from reprocess.archive.pattern import NamePattern
 from reprocess.archive.readers.reader import load_reader
 from reprocess.campaign import CameraEpoch, Campaign
@@ -126,6 +126,7 @@ def frames_settings(campaign: Campaign) -> dict[str, Any]:
         "simulated": campaign.simulated,
         "reader": load_reader(campaign.archive.reader).settings(),
         "image": campaign.image.model_dump(mode="json"),
+        "scaling": SCALING,
         "cadence_s": campaign.cadence_s,
         "phase_s": campaign.phase_s,
         "process": campaign.process.model_dump(mode="json"),

@@ -1,7 +1,8 @@
 """Shrink a frame by the mean over each pixel's area, in whole numbers.
 
 OpenCV's area average adds in float32: single counts depend on the order in which it adds, so on
-its version and the processor. Sums of integers do not, and take a fifth to a quarter of the time.
+its version and the processor. Sums of integers do not, and from 960 px or more to 256 they take a
+quarter of the time or less.
 """
 
 from __future__ import annotations

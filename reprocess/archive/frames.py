@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from reprocess.campaign import CameraEpoch
 from reprocess.errors import UnreadableFrame
 
+SCALING = {"shrink": "area mean, whole numbers", "enlarge": "bilinear"}
+"""How `prepare` resizes: of the frames' settings, for single counts depend on it."""
+
 
 class FrameStatus(IntEnum):
     """What a slot of the frames store holds."""

@@ -257,6 +257,17 @@ def test_chunks_that_are_read_at_once_come_in_their_order(tiny, monkeypatch, thr
     assert tiny.keys() == before
 
 
+def test_frames_that_were_scaled_otherwise_are_refused(done, no_images, monkeypatch):
+    """A year would hold frames of both: they differ by single counts."""
+    monkeypatch.setattr("reprocess.stages.SCALING", {"shrink": "OpenCV", "enlarge": "bilinear"})
+    no_images()
+    outcome = done.run()
+    assert outcome.code == 2
+    assert "scaling" in outcome.err
+    assert "whole numbers" in outcome.err
+    assert "--recompute frames" in outcome.err
+
+
 def test_other_evidence_settings_under_a_label_are_refused(done):
     before = done.keys()
     done.document["detectors"]["diff"]["lag_s"] = 1200

@@ -35,12 +35,11 @@ from reprocess.campaign import Campaign
 from reprocess.detectors.networks import build_network
 from reprocess.detectors.runtimes import available_cores, open_runtime
 from reprocess.detectors.weights import weights_digest
-from reprocess.stages import frames_layout
+from reprocess.stores.layout import chunk_slots
 from reprocess.stores.objects import open_objects
 from reprocess.stores.zarrview import ZarrView
 
 MATRIX = 8192
-CHUNK = 60
 
 
 def main() -> None:
@@ -112,16 +111,16 @@ def main() -> None:
         shares = [rate * flop / median(matrix) for rate in rows[1]["theirs"]["raw"]]
         rows.append(figure("share of it in the bare network", shares, "ratio", ""))
     kind = "small" if options.small else "large"
-    save(f"end_to_end_{kind}_{options.size}{'_gpu' if on_gpu else ''}", rows)
+    save(f"end_to_end_{kind}_{options.size}{f'_gpu_{options.precision}' if on_gpu else ''}", rows)
 
 
 def limits(campaign: Campaign, files: Sequence[Path], images: np.ndarray) -> list[dict[str, Any]]:
     """What each step between a JPEG and the frames store could do with all cores to itself."""
     reader, epoch, size = load_reader("still"), campaign.camera[0], campaign.image.size_px
-    data = [file.read_bytes() for file in files[:CHUNK]]
+    n = min(len(images), chunk_slots(campaign.slots_per_day))
+    data = [file.read_bytes() for file in files[:n]]
     stored = [reader.read(one) for one in data]
-    layout = next(v for v in frames_layout(campaign, 2021).variables if v.name == "image")
-    chunks = [images[:CHUNK]] * available_cores()
+    chunks = [images[:n]] * available_cores()
 
     def compress(chunk: np.ndarray) -> zarr.Array:
         return zarr.create_array(
@@ -132,9 +131,7 @@ def limits(campaign: Campaign, files: Sequence[Path], images: np.ndarray) -> lis
     def decompress(array: zarr.Array) -> np.ndarray:
         return np.asarray(array[:])
 
-    assert layout.chunk_slots == CHUNK
     packed = [compress(chunk) for chunk in chunks]
-    n = len(images[:CHUNK])
     return [
         figure(f"{what}, all cores alone", rates(call, items, work), "frames/s", "")
         for what, call, items, work in (

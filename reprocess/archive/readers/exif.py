@@ -56,10 +56,9 @@ def exif_header(data: bytes) -> FrameHeader:
 
 
 def _may_have_tags(data: bytes) -> bool:
-    """Whether it is worth a look, which takes as long as a tenth of the decoding."""
-    if data.startswith(PNG_MAGIC) and b"eXIf" in data:  # may follow the pixels
-        return True
-    return data[:2] in (b"II", b"MM") or data.find(b"Exif", 0, _HEAD_BYTES) >= 0
+    tiff = data[:2] in (b"II", b"MM")
+    after_pixels = data.startswith(PNG_MAGIC) and b"eXIf" in data
+    return tiff or after_pixels or data.find(b"Exif", 0, _HEAD_BYTES) >= 0
 
 
 def _text(value: Any) -> str:
